@@ -1,0 +1,118 @@
+"""physgrad: optimization through physics by inverting it.
+
+The step is taken in the space where it is easy, the physical space z, and the point it
+reaches is mapped back to the space you own, x: start reading at
+`physgrad.physical_gradient`.
+
+Names are loaded when they are first used, so that `import physgrad` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from physgrad import plot as plot
+    from physgrad import problems as problems
+    from physgrad.comparison.comparison import Comparison as Comparison
+    from physgrad.comparison.comparison import compare as compare
+    from physgrad.inverses.analytic import AnalyticInverse as AnalyticInverse
+    from physgrad.inverses.linearized import LinearizedInverse as LinearizedInverse
+    from physgrad.inverses.numerical import NumericalInverse as NumericalInverse
+    from physgrad.inverses.rule import Evaluations as Evaluations
+    from physgrad.inverses.rule import Inverse as Inverse
+    from physgrad.inverses.rule import PullBack as PullBack
+    from physgrad.inverses.transposed import TransposedInverse as TransposedInverse
+    from physgrad.loop.host import minimize as minimize
+    from physgrad.loop.iteration import Iterates as Iterates
+    from physgrad.loop.iteration import iterate as iterate
+    from physgrad.loop.stopping import Reached as Reached
+    from physgrad.loop.stopping import Stop as Stop
+    from physgrad.objective.losses import SquaredLoss as SquaredLoss
+    from physgrad.objective.objective import Objective as Objective
+    from physgrad.objective.z_step import GradientMetric as GradientMetric
+    from physgrad.objective.z_step import MatrixMetric as MatrixMetric
+    from physgrad.objective.z_step import NewtonMetric as NewtonMetric
+    from physgrad.optimizer import Optimizer as Optimizer
+    from physgrad.optimizer import Step as Step
+    from physgrad.optimizers.gauss_newton import GaussNewton as GaussNewton
+    from physgrad.optimizers.gradient_descent import GradientDescent as GradientDescent
+    from physgrad.optimizers.lbfgs import LBFGS as LBFGS
+    from physgrad.optimizers.levenberg_marquardt import (
+        LevenbergMarquardt as LevenbergMarquardt,
+    )
+    from physgrad.optimizers.newton import Newton as Newton
+    from physgrad.optimizers.optax_optimizer import OptaxOptimizer as OptaxOptimizer
+    from physgrad.optimizers.optimistix_optimizer import (
+        OptimistixOptimizer as OptimistixOptimizer,
+    )
+    from physgrad.physical_gradient import PhysicalGradient as PhysicalGradient
+    from physgrad.problems.problem import Problem as Problem
+    from physgrad.results import CheckpointError as CheckpointError
+    from physgrad.results import MissingExtra as MissingExtra
+    from physgrad.results import Result as Result
+    from physgrad.results import RunError as RunError
+    from physgrad.simulator import Chain as Chain
+    from physgrad.simulator import Simulator as Simulator
+    from physgrad.trajectory import Run as Run
+    from physgrad.trajectory import Trajectory as Trajectory
+
+# where each name lives; a test holds this list against the imports above
+_HOME = {
+    "AnalyticInverse": "inverses.analytic",
+    "Chain": "simulator",
+    "CheckpointError": "results",
+    "Comparison": "comparison.comparison",
+    "Evaluations": "inverses.rule",
+    "GaussNewton": "optimizers.gauss_newton",
+    "GradientDescent": "optimizers.gradient_descent",
+    "GradientMetric": "objective.z_step",
+    "Inverse": "inverses.rule",
+    "Iterates": "loop.iteration",
+    "LBFGS": "optimizers.lbfgs",
+    "LevenbergMarquardt": "optimizers.levenberg_marquardt",
+    "LinearizedInverse": "inverses.linearized",
+    "MatrixMetric": "objective.z_step",
+    "MissingExtra": "results",
+    "Newton": "optimizers.newton",
+    "NewtonMetric": "objective.z_step",
+    "NumericalInverse": "inverses.numerical",
+    "Objective": "objective.objective",
+    "OptaxOptimizer": "optimizers.optax_optimizer",
+    "OptimistixOptimizer": "optimizers.optimistix_optimizer",
+    "Optimizer": "optimizer",
+    "PhysicalGradient": "physical_gradient",
+    "Problem": "problems.problem",
+    "PullBack": "inverses.rule",
+    "Reached": "loop.stopping",
+    "Result": "results",
+    "Run": "trajectory",
+    "RunError": "results",
+    "Simulator": "simulator",
+    "SquaredLoss": "objective.losses",
+    "Step": "optimizer",
+    "Stop": "loop.stopping",
+    "Trajectory": "trajectory",
+    "TransposedInverse": "inverses.transposed",
+    "compare": "comparison.comparison",
+    "iterate": "loop.iteration",
+    "minimize": "loop.host",
+    "plot": "plot",
+    "problems": "problems",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("physgrad.names").package_version()
+    if name not in _HOME:
+        raise AttributeError(f"module 'physgrad' has no attribute {name!r}")
+    home = importlib.import_module(f"physgrad.{_HOME[name]}")
+    value = home if _HOME[name] == name else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOME, "__version__"])

@@ -1,0 +1,111 @@
+"""The exact inverse: a formula for P^-1, given by the user."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from physgrad.inverses.certificate import certificate_tolerance, certify, round_trip
+from physgrad.inverses.flat import Flat, FlatMap, call_user, leaf_name
+from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
+from physgrad.inverses.state import State
+
+
+class AnalyticInverse(Inverse):
+    """x+ = P^-1(z~), by a formula f(z) or f(z, x); x names the branch that is meant.
+
+    **Arguments:**
+
+    - `function`: takes z (the PyTree that the simulator returns) and, where several x
+        map to one z, the present x; returns the x+ nearest to x, a PyTree like x.
+
+    The certificate promises |P(x+) - z~| <= sqrt(eps) |z~ - z| + 16 eps scale. A
+    formula that misses, returns NaN or jumps to another branch ends the run as
+    `inverse_failed`; so does one with f(P(x0)) != x0, before the first step.
+
+    **Raises:** `TypeError` if the function takes another number of arguments, or
+    returns another structure, shape or dtype than x.
+
+    >>> import jax.numpy as jnp, physgrad as pg
+    >>> cube = pg.Simulator(lambda x: x**3, inverse=pg.AnalyticInverse(jnp.cbrt))
+    >>> cube(jnp.array([2.0]))
+    Array([8.], dtype=float32)
+
+    **Source:** Holl, Koltun, Thuerey, "Scale-invariant Learning by Physics
+    Inversion", NeurIPS 2022, section 3.
+    """
+
+    function: Callable
+    """f(z) or f(z, x)."""
+
+    def __check_init__(self) -> None:
+        takes_state(self.function)
+
+    def pull_back(
+        self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
+    ) -> PullBack:
+        del metric  # an exact preimage leaves no misfit to be measured
+        rtol = jnp.sqrt(jnp.finfo(z_target.dtype).eps)
+        x = self._preimage(forward, z_target, state)
+        tolerance = certificate_tolerance(z_target, state, rtol)
+        cost = Evaluations(inverse=1)
+        return certify(forward, x, z_target, state, tolerance, evaluations=cost)
+
+    def verify(self, forward: FlatMap, state: State) -> PullBack:
+        return round_trip(forward, self._preimage(forward, state.z, state), state)
+
+    def _preimage(self, forward: FlatMap, z: Flat, state: State) -> Flat:
+        like = forward.unravel_x(state.x)
+        arguments = (forward.unravel_z(z), like)[
+            : 2 if takes_state(self.function) else 1
+        ]
+        x = call_user(self.function, "the inverse", *arguments)
+        _check_like(x, like)
+        return ravel_pytree(x)[0]
+
+
+def takes_state(function: Callable) -> bool:
+    """Whether an inverse is f(z, x) rather than f(z) (`TypeError` if it is neither)."""
+    expected = "an inverse must be a function f(z) or f(z, x)"
+    if not callable(function):
+        raise TypeError(f"{expected}, got {function!r}")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some built-in callables have no signature
+        return False
+    positional = [
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    required = [p for p in positional if p.default is p.empty]
+    spread = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    needed = [p for p in parameters if p.name in keywords and p.default is p.empty]
+    if len(required) > 2 or needed or (not positional and not spread):
+        raise TypeError(
+            f"{expected}, got {len(required)} required arguments"
+            f"{' and keyword-only ones' if needed else ''}"
+        )
+    return len(required) == 2 or (len(required) == 0 and spread)
+
+
+def _check_like(x: Any, like: Any) -> None:
+    got, expected = jax.tree.structure(x), jax.tree.structure(like)
+    if got != expected:
+        raise TypeError(
+            f"the inverse must return the structure of x, {expected}, got {got}"
+        )
+    pairs = zip(
+        jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(x), strict=True
+    )
+    for (path, want), leaf in pairs:
+        shape, dtype = jnp.shape(leaf), getattr(leaf, "dtype", type(leaf).__name__)
+        if shape != want.shape or dtype != want.dtype:
+            raise TypeError(
+                f"the inverse must return {leaf_name('x', path)} as {want.dtype} of "
+                f"shape {want.shape}, got {dtype} of shape {shape}"
+            )

@@ -1,0 +1,25 @@
+"""The dense Jacobian of a flat map, where it fits."""
+
+from __future__ import annotations
+
+import jax
+from jaxtyping import Array, Float
+
+from physgrad.inverses.flat import Flat, FlatMap
+
+DENSE_BYTES = 2**30
+
+
+def dense_jacobian(forward: FlatMap, x: Flat) -> Float[Array, "z x"]:
+    """J = dP/dx at x, shape (z entries, x entries), from the smaller number of sweeps.
+
+    **Raises:** `ValueError` above 1 GiB, naming the way out.
+    """
+    size = jax.eval_shape(forward, x).size
+    if size * x.size * x.dtype.itemsize > DENSE_BYTES:
+        raise ValueError(
+            f"a dense Jacobian of {size} x {x.size} entries needs more than 1 GiB; use "
+            "LinearizedInverse(solver=lineax.LSMR(rtol=1e-6, atol=0.0)), which needs "
+            "only products with it"
+        )
+    return (jax.jacfwd if x.size <= size else jax.jacrev)(forward)(x)

@@ -1,0 +1,120 @@
+"""What a rule is: where it starts, the metric it measures in, what it answers.
+
+A rule answers one question: which x+ belongs to the point z~ that the step in z has
+reached? `pull_back(forward, z_target, state, metric) -> PullBack`. The certificate of
+the answer is |P(x+) - z~|, measured, never assumed.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, Int
+
+from physgrad.inverses.flat import Flat, FlatMap, Scalar
+from physgrad.inverses.state import State
+from physgrad.results import Cause, Result
+
+Code = Int[Array, ""]
+Count = Int[Array, ""] | int
+
+
+class Evaluations(eqx.Module):
+    """How often each kind of evaluation was needed."""
+
+    forward: Count = 0
+    """Calls of the simulator."""
+    vjp: Count = 0
+    """Vector-Jacobian products: reverse sweeps (a gradient is one)."""
+    jvp: Count = 0
+    """Jacobian-vector products (a dense Jacobian of n columns is n)."""
+    hessian: Count = 0
+    """Dense Hessians or Hessian-vector products of the loss."""
+    inverse: Count = 0
+    """Calls of an inverse formula, or iterations of a numerical one."""
+
+    def __add__(self, other: Evaluations) -> Evaluations:
+        return jax.tree.map(lambda a, b: a + b, self, other)
+
+
+class Metric(eqx.Module):
+    """The metric B of a step in z, by its factor: |dz|_B^2 = dz^T B dz = |R dz|^2.
+
+    The factor R, not B = R^T R, is what is stored and handed on: in float32 a
+    product R^T R loses half of the digits.
+    """
+
+    factor: lx.AbstractLinearOperator | None
+    """R; None where only products with B are known (many entries, general loss)."""
+
+    def root(self) -> lx.AbstractLinearOperator:
+        """R (`ValueError` where it is not known)."""
+        if self.factor is None:
+            raise ValueError(
+                "this rule measures the misfit in the metric of the loss, which has no "
+                "dense Hessian at this size; use SquaredLoss, metric='gradient', or a "
+                "square simulator with an exact inverse"
+            )
+        return self.factor
+
+    def through(self, jacobian: lx.AbstractLinearOperator) -> Metric:
+        """The metric J^T B J that B induces on the space before: its factor is R J."""
+        return Metric(None if self.factor is None else self.factor @ jacobian)
+
+
+def identity_metric(point: Flat) -> Metric:
+    """B = I: the Euclidean metric of the space that `point` lies in."""
+    return Metric(lx.IdentityLinearOperator(jax.eval_shape(lambda: point)))
+
+
+class PullBack(eqx.Module):
+    """The answer of a rule: the point x+, and the certificate |P(x+) - z~|."""
+
+    x: Flat
+    """x+, the point pulled back."""
+    z: Flat
+    """P(x+): the z of the next step."""
+    residual: Scalar
+    """Largest entry of |P(x+) - z~|."""
+    result: Code
+    """A `Result` by its code."""
+    tolerance: Scalar | float = jnp.inf
+    """What the rule promises of the residual; infinite where it promises nothing."""
+    cause: Code | int = Cause.none.code
+    """A `Cause` by its code."""
+    metric: Metric | None = None
+    """The metric of the space of x, for the link before; None: J^T B J."""
+    evaluations: Evaluations = Evaluations()
+    """What the answer cost."""
+
+
+class Inverse(eqx.Module):
+    """A rule that pulls points back: from z~ to an x+ with P(x+) = z~, or near it."""
+
+    @abc.abstractmethod
+    def pull_back(
+        self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
+    ) -> PullBack:
+        """Pull z~ back to x.
+
+        **Arguments:**
+
+        - `forward`: the simulator P between flat vectors; `forward.unravel_x` and
+            `forward.unravel_z` give the user's PyTrees.
+        - `z_target`: z~, shape (z entries,).
+        - `state`: where the run is: `state.x` and `state.z` = P(`state.x`).
+        - `metric`: B, in which a misfit that cannot be avoided is measured.
+        """
+
+    def verify(self, forward: FlatMap, state: State) -> PullBack:
+        """Before the first step: is P^-1(P(x0)) = x0?
+
+        Rules that are right by construction have nothing to check.
+        """
+        del forward
+        completed = jnp.asarray(Result.completed.code)
+        return PullBack(state.x, state.z, jnp.zeros((), state.z.dtype), completed)

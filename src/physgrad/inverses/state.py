@@ -1,0 +1,79 @@
+"""Where a run is: the same point in every space."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest
+
+
+class State(eqx.Module):
+    """Where a run is: the same point in every space, with what certificates need."""
+
+    spaces: tuple[Flat, ...]
+    """x, any intermediate spaces, z: flat vectors."""
+    scale: Float[Array, " maps"]
+    """Rounding scale max(|z|, |J| |x|) at the start: whole map, then each link."""
+    gain: Float[Array, " maps"]
+    """Largest |J t| / |t| seen so far: whole map, then each link."""
+
+    @property
+    def x(self) -> Flat:
+        """The point in x-space."""
+        return self.spaces[0]
+
+    @property
+    def z(self) -> Flat:
+        """The point in z-space."""
+        return self.spaces[-1]
+
+    def link(self, index: int) -> State:
+        """The state between space `index` and the next one, as its own rule sees it."""
+        pick = slice(index + 1, index + 2) if len(self.spaces) > 2 else slice(0, 1)
+        return State(self.spaces[index : index + 2], self.scale[pick], self.gain[pick])
+
+    def move(self, spaces: tuple[Flat, ...]) -> State:
+        """The state at another point of the same run."""
+        before, after = lax.stop_gradient((self.spaces, spaces))
+        dx = jnp.stack([largest(after[i] - before[i]) for i, _ in _stretches(spaces)])
+        dz = jnp.stack([largest(after[j] - before[j]) for _, j in _stretches(spaces)])
+        secant = jnp.where(dx > 0, dz / jnp.where(dx > 0, dx, 1.0), 0.0)
+        # fmax: a step to NaN is undone by the loop, and must not spoil the gain
+        return State(spaces, self.scale, jnp.fmax(self.gain, secant))
+
+
+def _stretches(spaces: tuple[Flat, ...]) -> list[tuple[int, int]]:
+    """The whole map and, in a chain, each link, as pairs of places in `spaces`."""
+    last = len(spaces) - 1
+    links = [(i, i + 1) for i in range(last)] if last > 1 else []
+    return [(0, last), *links]
+
+
+def start_state(forward: FlatMap, x: Flat) -> State:
+    """The state at the start of a run, with the scale and gain of each map."""
+    spaces = lax.stop_gradient(forward.spaces(x))
+    scales, gains = [], []
+    for i, j in _stretches(spaces):
+        part = FlatMap(forward.functions[i:j], forward.unravels[i : j + 1])
+        scale, gain = _scale_and_gain(part, spaces[i], spaces[j])
+        scales.append(scale)
+        gains.append(gain)
+    return State(forward.spaces(x), jnp.stack(scales), jnp.stack(gains))
+
+
+def _scale_and_gain(forward: FlatMap, x: Flat, z: Flat) -> tuple[Scalar, Scalar]:
+    """max(|z|, |J| |x|) and |J t| / |t|, from two tangents of the size of x.
+
+    The signs differ, so that two columns of J cannot cancel in both tangents.
+    """
+    signs = jnp.where(jnp.arange(x.size) % 2 == 0, 1.0, -1.0).astype(x.dtype)
+    size = jnp.where(largest(x) > 0, jnp.abs(x), jnp.ones_like(x))
+    tangents = jnp.stack([size, signs * size])
+    images = jax.vmap(lambda t: jax.jvp(forward, (x,), (t,))[1])(tangents)
+    reach = jnp.max(jnp.abs(images))
+    scale = jnp.fmax(largest(z), jnp.where(largest(x) > 0, reach, 0.0))
+    return scale, reach / largest(size)

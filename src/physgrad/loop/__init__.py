@@ -1,0 +1,1 @@
+"""The loop: `iterate` (pure) and `minimize` (the host side)."""

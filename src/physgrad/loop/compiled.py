@@ -1,0 +1,113 @@
+"""Programs compiled ahead of time and kept, so that compiling is timed apart."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import time
+import types
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+KEPT = 128
+RECOMPILATIONS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class _Program:
+    """A function with everything about its arguments but the values of the arrays."""
+
+    function: Callable
+    structure: Any
+    constants: tuple[tuple[type, Hashable], ...]
+    """Leaves that are not arrays, with their types: 1, 1.0 and True are equal."""
+    arrays: tuple[Any, ...]
+    """Shape, dtype, weak type and sharding of each array."""
+    x64: bool
+
+    def shape_of_code(self) -> Hashable:
+        """The same for two programs that differ only in functions made afresh."""
+        codes = tuple(
+            value.__code__ if isinstance(value, types.FunctionType) else kind
+            for kind, value in self.constants
+        )
+        return self.function, self.structure, codes, self.arrays, self.x64
+
+
+_made_afresh: collections.Counter[Hashable] = collections.Counter()
+
+
+def run(function: Callable, *arguments: Any) -> tuple[Any, float]:
+    """`function(*arguments)`, compiled: (its result, the seconds that compiling took).
+
+    Arrays are traced; everything else is part of the program, and a program that is
+    among the last 128 is not compiled again (its seconds are 0). The result is ready
+    when this returns.
+    """
+    program, arrays = _split(function, arguments)
+    compiled, seconds = _compiled(program)
+    return jax.block_until_ready(compiled(*arrays)), seconds
+
+
+def prepare(function: Callable, *arguments: Any) -> float:
+    """Compile what `run` would need: the seconds it took, 0 if it was at hand."""
+    return _compiled(_split(function, arguments)[0])[1]
+
+
+def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array]]:
+    """The program, and the arrays that it is to be called with."""
+    leaves, structure = jax.tree.flatten(arguments)
+    traced = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
+    arrays = [jnp.asarray(v) for v, t in zip(leaves, traced, strict=True) if t]
+    constants = tuple(
+        (jax.Array, None) if t else (type(v), v)
+        for v, t in zip(leaves, traced, strict=True)
+    )
+    shapes = tuple(jax.typeof(array) for array in arrays)
+    x64 = jnp.result_type(float) == jnp.float64
+    return _Program(function, structure, constants, shapes, x64), arrays
+
+
+def _compiled(program: _Program) -> tuple[Any, float]:
+    started, misses = time.perf_counter(), _compile.cache_info().misses
+    compiled = _compile(program)
+    if _compile.cache_info().misses == misses:
+        return compiled, 0.0
+    seconds = time.perf_counter() - started
+    _warn_of_fresh_functions(program)
+    return compiled, seconds
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _compile(program: _Program) -> Any:
+    def flat(*arrays: Any) -> Any:
+        values = iter(arrays)
+        leaves = [
+            next(values) if kind is jax.Array else value
+            for kind, value in program.constants
+        ]
+        return program.function(*jax.tree.unflatten(program.structure, leaves))
+
+    structs = [
+        jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type)
+        for a in program.arrays
+    ]
+    return jax.jit(flat).lower(*structs).compile()
+
+
+def _warn_of_fresh_functions(program: _Program) -> None:
+    key = program.shape_of_code()
+    _made_afresh[key] += 1
+    if _made_afresh[key] == RECOMPILATIONS + 1:
+        warnings.warn(
+            f"compiled {RECOMPILATIONS + 1} times for the same shapes: functions or "
+            "Optax transformations are made afresh for each run; make them once, and "
+            "change numbers through arrays, such as SquaredLoss(target)",
+            stacklevel=4,
+        )

@@ -1,0 +1,286 @@
+"""The host side of the loop: checks, chunks, progress, messages, seconds."""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from physgrad.inverses.settings import whole_number
+from physgrad.loop import compiled
+from physgrad.loop.diagnosis import explain, explain_rest, not_finite_at_start
+from physgrad.loop.iteration import Progress, Records, advance, begin, with_start
+from physgrad.loop.reporting import Snapshot, reporter, wants_bar
+from physgrad.loop.start import checked_start
+from physgrad.loop.stopping import Stop, StopRule
+from physgrad.objective.objective import Objective
+from physgrad.optimizer import Optimizer
+from physgrad.results import Result, RunError
+from physgrad.trajectory import Certificates, Run, Seconds, Trajectory
+
+# A watched run (bar or callback) is cut into so many chunks; any run into chunks of at
+# most so many records, so that its history need not be allocated before it exists.
+CHUNKS = 50
+LONGEST_CHUNK = 10_000
+
+
+def minimize(
+    objective: Objective,
+    optimizer: Optimizer,
+    x0: PyTree,
+    num_steps: int = 100,
+    *,
+    stop: StopRule = None,
+    record_every: int = 1,
+    progress: bool | None = None,
+    callback: Callable[[Snapshot], None] | None = None,
+    throw: bool = False,
+) -> Run:
+    """Run an optimizer on L(P(x)) from x0, and keep its iterates in every space.
+
+    A new start, step size or target of the same shape is not compiled again; fresh
+    functions (a lambda written inside a loop) and Optax transformations are.
+
+    **Arguments:**
+
+    - `x0`: PyTree of arrays; whole numbers become floats.
+    - `num_steps`: done exactly, unless `stop` holds before or the run fails.
+    - `stop`: None; a `Stop` on loss, gradient or step; or a function of `Reached` that
+        returns a bool. A run that it ends is `converged`.
+    - `record_every`: record each so-manieth iterate, and always the first and last.
+    - `progress`: a bar on stderr; None or True: on a terminal only.
+    - `callback`: called with a `Snapshot` about fifty times during the run.
+    - `throw`: raise `RunError`, which carries the run, where the run fails.
+
+    **Returns:** a `Run`. A run that fails says so by `run.result` and `run.message`,
+    and ends at its last good iterate.
+
+    **Raises:** `ValueError`, `TypeError` for wrong arguments, before anything runs;
+    `RunError` if `throw`.
+
+    >>> import jax.numpy as jnp, physgrad as pg
+    >>> objective = pg.Objective(lambda x: x, lambda z: jnp.sum(z**2))
+    >>> run = pg.minimize(objective, pg.GradientDescent(0.25), jnp.array([8.0]), 3)
+    >>> run, run.trajectory["z"].tolist()
+    (Run(completed, loss=1, num_steps=3), [[8.0], [4.0], [2.0], [1.0]])
+    """
+    watched = callback is not None or wants_bar(progress)
+    chunks = _Chunks(objective, optimizer, x0, num_steps, stop, record_every, watched)
+    if not (callback is None or callable(callback)):
+        raise TypeError(f"callback must be a function of a Snapshot, got {callback!r}")
+    with reporter(wants_bar(progress)) as show:
+        while chunks.goes_on:
+            chunks.advance()
+            show(chunks.snapshot())
+            if callback is not None:
+                callback(chunks.snapshot())
+    run = chunks.finish()
+    if throw and not run.ok:
+        raise RunError(run)
+    return run
+
+
+def compile_ahead(
+    objective: Objective,
+    optimizer: Optimizer,
+    x0: PyTree,
+    num_steps: int = 100,
+    *,
+    stop: StopRule = None,
+    record_every: int = 1,
+    progress: bool | None = None,
+) -> float:
+    """Compile what `minimize` will need first, without running: the seconds it took."""
+    watched = wants_bar(progress)
+    chunks = _Chunks(objective, optimizer, x0, num_steps, stop, record_every, watched)
+    return compiled.prepare(*chunks.program())
+
+
+def _check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective must be an Objective, got {objective!r}")
+    if not isinstance(optimizer, Optimizer):
+        hint = ""
+        if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+            hint = f"; make one: {optimizer.__name__}(...)"
+        elif hasattr(optimizer, "init") and hasattr(optimizer, "update"):
+            hint = "; wrap an Optax transformation: OptaxOptimizer(transformation)"
+        raise TypeError(f"optimizer must be an Optimizer, got {optimizer!r}{hint}")
+    if not (stop is None or isinstance(stop, Stop) or callable(stop)):
+        raise TypeError(f"stop must be None, a Stop or a function, got {stop!r}")
+
+
+def _first_chunk(
+    objective: Objective, optimizer: Optimizer, x0: PyTree, limit: Any, options: Any
+) -> tuple[PyTree, Progress, Records]:
+    start = begin(objective, optimizer, x0, options[0])
+    x, end, records = _chunk(objective, optimizer, x0, limit, options, start)
+    return x, end, with_start(objective, x0, start, records)
+
+
+def _next_chunk(
+    objective: Objective,
+    optimizer: Optimizer,
+    x0: PyTree,
+    limit: Any,
+    options: Any,
+    start: Progress,
+) -> tuple[PyTree, Progress, Records]:
+    # counters start anew, and are summed up on the host, where they cannot overflow
+    none = jax.tree.map(jnp.zeros_like, (start.steps, start.evaluations))
+    start = eqx.tree_at(lambda p: (p.steps, p.evaluations), start, none)
+    return _chunk(objective, optimizer, x0, limit, options, start)
+
+
+def _chunk(
+    objective: Objective,
+    optimizer: Optimizer,
+    x0: PyTree,
+    limit: Any,
+    options: Any,
+    start: Progress,
+) -> tuple[PyTree, Progress, Records]:
+    stop, length, record_every = options
+    end, records = advance(
+        objective,
+        optimizer,
+        x0,
+        start,
+        limit,
+        stop=stop,
+        length=length,
+        record_every=record_every,
+    )
+    flat, _ = objective.flatten(x0)
+    return flat.simulator.unravel_x(end.state.x), end, records
+
+
+class _Chunks:
+    """A run in the making: compiled chunks, their records and their cost."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: Optimizer,
+        x0: PyTree,
+        num_steps: int,
+        stop: StopRule,
+        record_every: int,
+        watched: bool,
+    ):
+        _check_kinds(objective, optimizer, stop)
+        self.num_steps = whole_number("num_steps", 0)(num_steps)
+        self.record_every = whole_number("record_every", 1)(record_every)
+        records = -(-self.num_steps // self.record_every)
+        self.length = min(-(-records // (CHUNKS if watched else 1)), LONGEST_CHUNK)
+        self.problem = objective, optimizer, checked_start(x0)
+        self.options = stop, self.length, self.record_every
+        self.x = self.problem[2]
+        self.end: Progress | None = None
+        self.records: list[tuple[Any, ...]] = []
+        """Spaces, losses, targets, certificates of each chunk."""
+        self.steps = [np.zeros(1, int)]
+        self.evaluations: collections.Counter[str] = collections.Counter()
+        self.compile_seconds, self.run_seconds, self.compilations = 0.0, 0.0, 0
+
+    @property
+    def done(self) -> int:
+        """Steps done so far."""
+        return int(self.steps[-1][-1])
+
+    def program(self) -> tuple[Any, ...]:
+        """The function of the next chunk, and its arguments."""
+        limit = min(self.num_steps - self.done, self.length * self.record_every)
+        common = (*self.problem, jnp.int32(limit), self.options)
+        if self.end is None:
+            return _first_chunk, *common
+        return _next_chunk, *common, self.end
+
+    def advance(self) -> None:
+        """Run the next chunk and keep its records."""
+        started = time.perf_counter()
+        out, compile_seconds = compiled.run(*self.program())
+        self.x, self.end, records = out
+        end, records = jax.device_get((self.end, records))
+        if not self.records and _not_finite(end):
+            raise ValueError(not_finite_at_start(self.problem[0], self.x))
+        self._keep(records, int(end.steps))
+        self.evaluations.update(
+            {kind: int(count) for kind, count in vars(end.evaluations).items()}
+        )
+        self.compilations += compile_seconds > 0
+        self.compile_seconds += compile_seconds
+        self.run_seconds += time.perf_counter() - started - compile_seconds
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is anything left to be done."""
+        if self.end is None:
+            return True
+        alive = Result.from_code(int(self.end.result)).goes_on
+        return alive and self.done < self.num_steps
+
+    def snapshot(self) -> Snapshot:
+        """The present iterate, for whoever watches."""
+        loss = float("nan") if self.end is None else float(self.end.loss)
+        return Snapshot(self.done, self.num_steps, loss, self.x)
+
+    def _keep(self, records: Records, steps: int) -> None:
+        """Append the valid part of a chunk's records."""
+        done, valid = self.done, -(-steps // self.record_every)
+        numbers = self.record_every * np.arange(1, valid + 1)
+        with_start = valid + (not self.records)
+        of_iterates = jax.tree.map(
+            lambda a: a[:with_start], (records.spaces, records.losses)
+        )
+        of_steps = jax.tree.map(
+            lambda a: a[:valid], (records.targets, records.certificates)
+        )
+        self.records.append((*of_iterates, *of_steps))
+        self.steps.append(done + np.minimum(numbers, steps))
+
+    def finish(self) -> Run:
+        """The run, with its message."""
+        records = self.records[0]
+        if len(self.records) > 1:
+            records = jax.tree.map(lambda *a: np.concatenate(a), *self.records)
+        spaces, losses, targets, certificates = records
+        unreached = 0
+        if certificates is not None:
+            unreached = np.sum(certificates.result == Result.target_not_reachable.code)
+            certificates = Certificates(
+                certificates.residual, certificates.tolerance, certificates.result
+            )
+        objective, _, x0 = self.problem
+        end = jax.device_get(self.end)
+        result, message = explain(objective, self.x, end, self.done, int(unreached))
+        if result is Result.completed and self.done > 0 and _equal(self.x, x0):
+            result, message = explain_rest(objective, self.x, float(end.loss))
+        steps = np.concatenate(self.steps)
+        trajectory = Trajectory(spaces, losses, steps, targets, certificates)
+        return Run(
+            self.x,
+            result,
+            message,
+            trajectory,
+            dict(self.evaluations),
+            Seconds(self.compile_seconds, self.run_seconds),
+            self.done,
+            self.compilations,
+        )
+
+
+def _not_finite(end: Progress) -> bool:
+    return not all(np.all(np.isfinite(v)) for v in (*end.state.spaces, end.loss))
+
+
+def _equal(one: PyTree, other: PyTree) -> bool:
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)

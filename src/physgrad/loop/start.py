@@ -1,0 +1,75 @@
+"""The checks of a start that need its values, before anything is compiled."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from physgrad.inverses.flat import flatten, leaf_name
+
+
+def checked_start(x0: PyTree) -> PyTree:
+    """x0 as JAX arrays of one floating dtype.
+
+    Whole numbers become floats, with a note (a warning); so do float64 NumPy arrays
+    become float32 while JAX's x64 switch is off.
+
+    **Raises:** `TypeError` for leaves that are not real numbers, or dtypes that differ;
+    `ValueError` for NaN, infinity, or an empty tree.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(
+        x0, is_leaf=lambda leaf: leaf is None
+    )
+    arrays = [_float_array(leaf, leaf_name("x0", path)) for path, leaf in leaves]
+    for (path, _), array in zip(leaves, arrays, strict=True):
+        wrong = np.argwhere(~np.isfinite(np.asarray(array)))
+        if len(wrong):
+            place = "".join(f"[{i}]" for i in wrong[0])
+            values = "value" if len(wrong) == 1 else "values"
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            where = f"leaf {name!r}{place}" if path else place or "x0 itself"
+            raise ValueError(f"x0 has {len(wrong)} non-finite {values} at {where}")
+    tree = jax.tree.unflatten(structure, arrays)
+    flatten(tree, "x0")
+    return tree
+
+
+def _float_array(leaf: Any, name: str) -> jax.Array:
+    if isinstance(leaf, float):
+        return jnp.asarray(leaf, dtype=float)
+    if isinstance(leaf, str | bytes | bool | np.bool_) or leaf is None:
+        raise TypeError(f"{name} must be a floating array, got {leaf!r}")
+    dtype = np.dtype(int) if isinstance(leaf, int) else getattr(leaf, "dtype", None)
+    if dtype is None or np.dtype(dtype).kind in "OSUb":
+        got = type(leaf).__name__ if dtype is None else f"an array of {dtype}"
+        raise TypeError(f"{name} must be a floating array, got {got}")
+    if np.issubdtype(dtype, np.integer):
+        array = jnp.asarray(leaf, dtype=float)
+        warnings.warn(
+            f"{name} holds whole numbers; they became {array.dtype}", stacklevel=4
+        )
+        return array
+    if dtype == np.float64 and jnp.result_type(float) == jnp.float32:
+        warnings.warn(
+            f"{name} is float64, but JAX works in float32: it was rounded; to keep it, "
+            "set jax.config.update('jax_enable_x64', True) or JAX_ENABLE_X64=1",
+            stacklevel=4,
+        )
+        return jnp.asarray(leaf, dtype=jnp.float32)
+    return jnp.asarray(leaf)
+
+
+def non_finite_leaf(tree: PyTree, name: str) -> str | None:
+    """The first entry of a tree that is not finite, as in `z[1] is nan`; or None."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        wrong = np.argwhere(~np.isfinite(np.asarray(leaf)))
+        if len(wrong):
+            place = "".join(f"[{i}]" for i in wrong[0])
+            value = np.asarray(leaf)[tuple(wrong[0])]
+            return f"{leaf_name(name, path)}{place} is {value}"
+    return None

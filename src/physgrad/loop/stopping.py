@@ -1,0 +1,92 @@
+"""When a run has converged: on loss, gradient or step, or by a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from physgrad.inverses.flat import Scalar, largest
+from physgrad.inverses.settings import positive
+from physgrad.inverses.state import State
+from physgrad.objective.objective import FlatObjective
+
+
+def _optional(name: str) -> Callable:
+    convert = positive(name)
+    return lambda value: None if value is None else convert(value)
+
+
+class Stop(eqx.Module):
+    """Stop a run as `converged` when any of these holds.
+
+    **Arguments:** (each None, or a positive number)
+
+    - `loss`: L(z) <= loss.
+    - `gradient`: largest entry of |J^T dL/dz| <= gradient; one reverse sweep a step.
+    - `step`: largest entry of |x+ - x| <= step, in a step that was not rejected.
+
+    **Raises:** `ValueError` for numbers that are not positive, or none at all.
+
+    >>> import jax.numpy as jnp, physgrad as pg
+    >>> objective = pg.Objective(lambda x: x, lambda z: jnp.sum(z**2))
+    >>> method, x0 = pg.GradientDescent(0.25), jnp.array([1.0])
+    >>> pg.minimize(objective, method, x0, num_steps=99, stop=pg.Stop(loss=1e-6))
+    Run(converged, loss=9.53674e-07, num_steps=10)
+    """
+
+    loss: Float[Array, ""] | None = eqx.field(converter=_optional("loss"), default=None)
+    gradient: Float[Array, ""] | None = eqx.field(
+        converter=_optional("gradient"), default=None
+    )
+    step: Float[Array, ""] | None = eqx.field(converter=_optional("step"), default=None)
+
+    def __check_init__(self) -> None:
+        if self.loss is None and self.gradient is None and self.step is None:
+            raise ValueError("Stop must have a loss, a gradient or a step, got none")
+
+
+class Reached(NamedTuple):
+    """What a stopping function sees; its values are traced."""
+
+    x: PyTree
+    """The present iterate."""
+    z: PyTree
+    """P(x)."""
+    loss: Scalar
+    """L(z)."""
+    step: Scalar
+    """Largest entry of |x+ - x|; infinite at the start."""
+
+
+StopRule = Stop | Callable[[Reached], Bool[Array, ""]] | None
+
+
+def has_converged(
+    stop: StopRule, objective: FlatObjective, state: State, loss: Scalar, step: Scalar
+) -> Bool[Array, ""]:
+    """Whether `stop` holds at `state`, which the step of this size has led to."""
+    if stop is None:
+        return jnp.asarray(False)
+    if not isinstance(stop, Stop):
+        unravel = objective.simulator
+        reached = stop(
+            Reached(unravel.unravel_x(state.x), unravel.unravel_z(state.z), loss, step)
+        )
+        if jnp.shape(reached) != ():
+            raise ValueError(
+                "a stopping function must return one bool, got shape "
+                f"{jnp.shape(reached)}"
+            )
+        return jnp.asarray(reached, bool)
+    holds = jnp.asarray(False)
+    if stop.loss is not None:
+        holds |= loss <= stop.loss
+    if stop.gradient is not None:
+        holds |= largest(objective.gradient(state.x)) <= stop.gradient
+    if stop.step is not None:
+        holds |= step <= stop.step
+    return holds

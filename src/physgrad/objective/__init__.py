@@ -1,0 +1,1 @@
+"""Objectives, losses, and the step in z."""

@@ -1,0 +1,107 @@
+"""Objectives L(P(x)): for users between PyTrees, for optimizers between vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+from jaxtyping import PyTree
+
+from physgrad.inverses.flat import Flat, FlatMap, Scalar, flat_map
+from physgrad.inverses.rule import Inverse, PullBack
+from physgrad.inverses.state import State, start_state
+from physgrad.objective.losses import FlatLoss
+from physgrad.simulator import Chain, Simulator
+
+
+class Objective(eqx.Module):
+    """L(P(x)): a simulator, and the loss that judges its z.
+
+    **Arguments:**
+
+    - `simulator`: a `Simulator`, a `Chain`, or a function (numerical inverse).
+    - `loss`: takes z, returns a scalar. A class may know more of itself, each on the
+        PyTree z: `newton_step(z)`, -H^-1 dL/dz; `residual(z)`, whose squares sum up to
+        the loss; `metric_root(z)`, the diagonal of R with R^T R = H. `SquaredLoss`
+        has all three. Otherwise they come from the Hessian of the loss.
+
+    **Raises:** `TypeError` for a loss or simulator that cannot be called.
+
+    >>> import jax.numpy as jnp, physgrad as pg
+    >>> objective = pg.Objective(lambda x: x**2, loss=lambda z: jnp.sum(z**2))
+    >>> float(objective(jnp.array([3.0])))
+    81.0
+    """
+
+    simulator: Simulator | Chain = eqx.field(
+        converter=lambda s: s if isinstance(s, Simulator | Chain) else Simulator(s)
+    )
+    """z = P(x), and how points are pulled back."""
+    loss: Callable
+    """L(z), a scalar."""
+
+    def __check_init__(self) -> None:
+        if not callable(self.loss):
+            raise TypeError(f"loss must be a function of z, got {self.loss!r}")
+
+    def __call__(self, x: PyTree) -> Scalar:
+        return self.loss(self.simulator(x))
+
+    def flatten(self, x: PyTree) -> tuple[FlatObjective, Flat]:
+        """The objective between flat vectors, and x as one of them.
+
+        **Raises:** `TypeError`, `ValueError` for what does not fit together: dtypes,
+        shapes, a loss that is not scalar.
+        """
+        forward, x_flat = flat_map(self.simulator.functions, x)
+        loss = FlatLoss(self.loss, forward.unravels[-1])
+        value = jax.eval_shape(lambda x: loss(forward(x)), x_flat)
+        if value.dtype != x_flat.dtype:
+            raise TypeError(
+                f"the loss must have the dtype of z, {x_flat.dtype}, got "
+                f"{value.dtype}; cast its target or constants"
+            )
+        return FlatObjective(forward, self.simulator.rule, loss), x_flat
+
+
+class FlatObjective(eqx.Module):
+    """An objective between flat vectors: what optimizers see."""
+
+    simulator: FlatMap
+    """z = P(x)."""
+    rule: Inverse
+    """The rule that the simulator brings."""
+    loss: FlatLoss
+    """L(z)."""
+
+    def start(self, x: Flat) -> State:
+        """The state at the start of a run."""
+        return start_state(self.simulator, x)
+
+    def evaluate(self, state: State, x: Flat) -> State:
+        """The state at another x: one call of the simulator."""
+        return state.move(self.simulator.spaces(x))
+
+    def arrive(self, state: State, answer: PullBack) -> State:
+        """The state at a pulled-back point, whose z the certificate already has."""
+        if len(self.simulator.functions) == 1:
+            return state.move((answer.x, answer.z))
+        return self.evaluate(state, answer.x)  # the spaces between; compiled into one
+
+    def evaluate_with_gradient(self, state: State, x: Flat) -> tuple[State, Flat]:
+        """The state at another x, and dL/dx there: one call and one reverse sweep."""
+
+        def value(x: Flat) -> tuple[Scalar, tuple[Flat, ...]]:
+            spaces = self.simulator.spaces(x)
+            return self.loss(spaces[-1]), spaces
+
+        gradient, spaces = jax.grad(value, has_aux=True)(x)
+        return state.move(spaces), gradient
+
+    def __call__(self, x: Flat) -> Scalar:
+        return self.loss(self.simulator(x))
+
+    def gradient(self, x: Flat) -> Flat:
+        """dL/dx = J^T dL/dz, shape (x entries,)."""
+        return jax.grad(self)(x)

@@ -1,0 +1,108 @@
+"""The protocol that every method has: `init` once, `update` at each step."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from physgrad.inverses.flat import Flat, Scalar
+from physgrad.inverses.rule import Code, Evaluations, PullBack
+from physgrad.inverses.state import State
+from physgrad.objective.objective import FlatObjective
+from physgrad.results import Result
+
+
+class Certificate(eqx.Module):
+    """How well the point of one step was pulled back."""
+
+    residual: Scalar
+    """Largest entry of |P(x+) - z~|."""
+    tolerance: Scalar
+    """What the rule promises of it; infinite where it promises nothing."""
+    result: Code
+    """A `Result` by its code."""
+    cause: Code
+    """A `Cause` by its code."""
+
+
+class Step(eqx.Module):
+    """What one update answers: the new state, and how it came about."""
+
+    state: State
+    """The point reached, in every space."""
+    evaluations: Evaluations
+    """What the step cost."""
+    result: Code | int = Result.completed.code
+    """A `Result` by its code; one that does not go on ends the run at the old state."""
+    target: Flat | None = None
+    """z~, the point in z that was asked for, where the method has one."""
+    certificate: Certificate | None = None
+    """Of the inverse, where the method has one."""
+    rejected: Bool[Array, ""] | bool = False
+    """Whether the point tried was not taken, and the state is the old one."""
+
+
+class Optimizer(eqx.Module):
+    """A method: where it starts, and how it steps.
+
+    Everything here is flat: `state.x`, `state.z` and gradients are vectors of one
+    dtype (`objective.simulator.unravel_x` gives the user's PyTree). Both methods are
+    traced: no Python branches on values.
+
+    A method of your own is a class with these two; this one takes the sign of the
+    gradient:
+
+    >>> import jax.numpy as jnp, physgrad as pg
+    >>> class SignDescent(pg.Optimizer):
+    ...     step_size: float
+    ...     def init(self, objective, state):
+    ...         return objective.gradient(state.x)
+    ...     def update(self, objective, state, gradient):
+    ...         x = state.x - self.step_size * jnp.sign(gradient)
+    ...         state, gradient = objective.evaluate_with_gradient(state, x)
+    ...         return pg.Step(state, pg.Evaluations(forward=1, vjp=1)), gradient
+    >>> objective = pg.Objective(lambda x: x, lambda z: jnp.sum(z**2))
+    >>> print(pg.minimize(objective, SignDescent(0.5), jnp.array([2.0]), num_steps=3).x)
+    [0.5]
+    """
+
+    @abc.abstractmethod
+    def init(self, objective: FlatObjective, state: State) -> Any:
+        """The memory of the method at the start: a PyTree, None if it has none."""
+
+    @abc.abstractmethod
+    def update(
+        self, objective: FlatObjective, state: State, memory: Any
+    ) -> tuple[Step, Any]:
+        """One step: the new state with its cost, and the new memory.
+
+        A gradient prepared for the next step belongs to the memory; it is counted
+        with the step that prepares it.
+        """
+
+
+def certificate_of(answer: PullBack) -> Certificate:
+    """The certificate of a pulled-back point."""
+    return Certificate(
+        answer.residual,
+        jnp.asarray(answer.tolerance, answer.residual.dtype),
+        answer.result,
+        jnp.asarray(answer.cause, answer.result.dtype),
+    )
+
+
+def failed_before(step: Step, start: PullBack) -> Step:
+    """The step, unless the rule did not hold at the start: then that failure."""
+    failed = start.result != Result.completed.code
+    result = jnp.where(failed, start.result, step.result)
+    certificate = jax.tree.map(
+        lambda before, now: jnp.where(failed, before, now),
+        certificate_of(start),
+        step.certificate,
+    )
+    return eqx.tree_at(lambda s: (s.result, s.certificate), step, (result, certificate))

@@ -1,0 +1,52 @@
+"""Newton's method on x: no simulator between the step and x."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from physgrad.inverses.rule import Evaluations
+from physgrad.inverses.settings import positive
+from physgrad.inverses.state import State
+from physgrad.objective.objective import FlatObjective
+from physgrad.optimizer import Optimizer, Step
+from physgrad.results import Result
+
+
+class Newton(Optimizer):
+    """x+ = x - step_size (d2L/dx2)^-1 dL/dx, with the Hessian in x-space.
+
+    The plain method: where the Hessian is indefinite the step leads to a saddle;
+    where it is singular the run ends as `singular`.
+
+    **Arguments:**
+
+    - `step_size`: eta; 1 is the full Newton step.
+
+    **Raises:** `ValueError`, `TypeError` for a step size that is not positive.
+
+    >>> import jax.numpy as jnp, physgrad as pg
+    >>> objective = pg.Objective(lambda x: x**2, lambda z: jnp.sum(z**2))     # x^4
+    >>> print(pg.minimize(objective, pg.Newton(1.0), jnp.array([3.0]), 1).x)  # 2/3 x
+    [2.]
+
+    **Source:** Nocedal and Wright, Numerical Optimization, 2nd ed., section 3.3.
+    """
+
+    step_size: Float[Array, ""] = eqx.field(converter=positive("step_size"))
+
+    def init(self, objective: FlatObjective, state: State) -> None:
+        return None
+
+    def update(
+        self, objective: FlatObjective, state: State, memory: None
+    ) -> tuple[Step, None]:
+        gradient, hessian = objective.gradient(state.x), jax.hessian(objective)(state.x)
+        dx = -jnp.linalg.solve(hessian, gradient)
+        known = jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))
+        singular = known & ~jnp.all(jnp.isfinite(dx))
+        result = jnp.where(singular, Result.singular.code, Result.completed.code)
+        state = objective.evaluate(state, state.x + self.step_size * dx)
+        return Step(state, Evaluations(forward=1, vjp=1, hessian=1), result), None

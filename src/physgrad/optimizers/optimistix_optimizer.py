@@ -1,0 +1,89 @@
+"""Any optimistix solver as an optimizer, with its iterates in every space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+
+from physgrad.inverses.flat import Flat
+from physgrad.inverses.rule import Evaluations
+from physgrad.inverses.state import State
+from physgrad.objective.objective import FlatObjective
+from physgrad.optimizer import Optimizer, Step
+
+
+class OptimistixOptimizer(Optimizer):
+    """The steps of an optimistix minimizer of L(P(x)), or least-squares solver.
+
+    One step here is one step of the solver; one that it rejects leaves x where it is.
+    Its own tolerances are not used: `minimize` stops the run.
+
+    **Arguments:**
+
+    - `solver`: an optimistix minimizer, or a least-squares solver where the loss knows
+        its residual (`SquaredLoss` does).
+
+    **Raises:** `TypeError` for a solver of another kind; `ValueError` for a
+    least-squares solver and a loss without a residual.
+
+    >>> import jax.numpy as jnp, optimistix as optx, physgrad as pg
+    >>> objective = pg.Objective(lambda x: x**2, pg.SquaredLoss(jnp.array([4.0])))
+    >>> dogleg = pg.OptimistixOptimizer(optx.Dogleg(rtol=1e-6, atol=1e-6))
+    >>> print(pg.minimize(objective, dogleg, jnp.array([3.0]), num_steps=8).x)
+    [2.]
+    """
+
+    solver: Any
+    """An optimistix minimizer or least-squares solver."""
+
+    def __check_init__(self) -> None:
+        kinds = optx.AbstractMinimiser | optx.AbstractLeastSquaresSolver
+        if not isinstance(self.solver, kinds):
+            raise TypeError(
+                "solver must be an optimistix minimizer or least-squares solver, got "
+                f"{self.solver!r}"
+            )
+
+    def init(self, objective: FlatObjective, state: State) -> Any:
+        fn = self._function(objective)
+        structs = jax.eval_shape(fn, state.x, None)
+        memory = self.solver.init(fn, state.x, None, {}, *structs, frozenset())
+        # the first step of a solver only evaluates its start
+        return self.solver.step(fn, state.x, None, {}, memory, frozenset())[1]
+
+    def update(
+        self, objective: FlatObjective, state: State, memory: Any
+    ) -> tuple[Step, Any]:
+        fn = self._function(objective)
+        x, memory, spaces = self.solver.step(fn, state.x, None, {}, memory, frozenset())
+        if self._least_squares:
+            cost = Evaluations(forward=1, jvp=state.x.size)
+        else:
+            cost = Evaluations(forward=1, vjp=1)
+        rejected = jnp.all(x == state.x)
+        return Step(state.move(spaces), cost, rejected=rejected), memory
+
+    @property
+    def _least_squares(self) -> bool:
+        return isinstance(self.solver, optx.AbstractLeastSquaresSolver)
+
+    def _function(self, objective: FlatObjective) -> Any:
+        def minimized(x: Flat, _: Any) -> tuple[Any, tuple[Flat, ...]]:
+            spaces = objective.simulator.spaces(x)
+            return objective.loss(spaces[-1]), spaces
+
+        def squared(x: Flat, _: Any) -> tuple[Any, tuple[Flat, ...]]:
+            spaces = objective.simulator.spaces(x)
+            residual = objective.loss.residual(spaces[-1])
+            if residual is None:
+                raise ValueError(
+                    "a least-squares solver needs a loss that knows its residual, got "
+                    f"{objective.loss.function!r}; use SquaredLoss, or a class with "
+                    "residual(z)"
+                )
+            return residual, spaces
+
+        return squared if self._least_squares else minimized

@@ -1,0 +1,230 @@
+"""Simulators: a forward map and the rule that pulls points back; chains of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, PyTree
+
+from physgrad.inverses.certificate import certificate_tolerance, certify
+from physgrad.inverses.flat import Flat, FlatMap
+from physgrad.inverses.numerical import NumericalInverse
+from physgrad.inverses.rule import Inverse, Metric, PullBack
+from physgrad.inverses.state import State
+from physgrad.results import Result
+
+
+def _rule(value: Any) -> Inverse:
+    if value is None:
+        return NumericalInverse()
+    if isinstance(value, Inverse):
+        return value
+    hint = f"; wrap the function: AnalyticInverse({getattr(value, '__name__', 'f')})"
+    raise TypeError(
+        "inverse must be a rule such as AnalyticInverse or NumericalInverse, got "
+        f"{type(value).__name__}{hint if callable(value) else ''}"
+    )
+
+
+class Simulator(eqx.Module):
+    """z = P(x): a forward map, and the rule that pulls a point z~ back to x.
+
+    A simulator is a callable itself. x and z are PyTrees of floating arrays of one
+    dtype; the forward map must be traceable by JAX.
+
+    **Arguments:**
+
+    - `forward`: z = P(x), a function, or another simulator or chain.
+    - `inverse`: a rule; None for `NumericalInverse()`.
+
+    **Raises:** `TypeError` for a forward that cannot be called or an inverse that is
+    not a rule.
+
+    >>> import jax.numpy as jnp, physgrad as pg
+    >>> celsius = pg.Simulator(
+    ...     lambda x: (x - 32) / 1.8, inverse=pg.AnalyticInverse(lambda z: 1.8 * z + 32)
+    ... )
+    >>> print(celsius(jnp.array([212.0])))
+    [100.]
+    """
+
+    forward: Callable
+    """z = P(x)."""
+    inverse: Inverse = eqx.field(converter=_rule, default=None)
+    """How a point in z is pulled back to x."""
+
+    def __check_init__(self) -> None:
+        if not callable(self.forward):
+            raise TypeError(
+                f"forward must be a function z = P(x), got {self.forward!r}"
+            )
+
+    def __call__(self, x: PyTree) -> PyTree:
+        return self.forward(x)
+
+    @property
+    def functions(self) -> tuple[Callable, ...]:
+        """The maps between neighboring spaces, left to right."""
+        return getattr(self.forward, "functions", (self.forward,))
+
+    @property
+    def space_names(self) -> tuple[str, ...]:
+        """The names of the spaces, first to last."""
+        return getattr(self.forward, "space_names", ("x", "z"))
+
+    @property
+    def rule(self) -> Inverse:
+        """The rule of the whole map."""
+        return self.inverse
+
+
+class Chain(eqx.Module):
+    """Simulators applied left to right, x -> z1 -> ... -> z, each with its own inverse.
+
+    A point z~ is pulled back from the last link to the first; each link starts at its
+    own state and hands on the metric in which its misfit counts. A chain within a
+    chain is one chain. For one rule over all links: `Simulator(chain, inverse=rule)`.
+
+    **Arguments:**
+
+    - `simulators`: `Simulator`s, chains, or functions (which get a numerical inverse).
+    - `names`: the names of all spaces, first to last; by default x, z1, z2, ..., z.
+
+    **Raises:** `TypeError` for links that cannot be called; `ValueError` for an empty
+    chain or names that are too few, too many or repeated.
+
+    >>> import jax.numpy as jnp, physgrad as pg
+    >>> double = pg.Simulator(lambda x: 2 * x, pg.AnalyticInverse(lambda z: z / 2))
+    >>> shift = pg.Simulator(lambda x: x + 1, pg.AnalyticInverse(lambda z: z - 1))
+    >>> chain = pg.Chain(double, shift)
+    >>> print(chain(jnp.array([3.0])), chain.space_names)
+    [7.] ('x', 'z1', 'z')
+    """
+
+    simulators: tuple[Simulator, ...]
+    """The links, left to right."""
+    space_names: tuple[str, ...] = eqx.field(static=True)
+    """The names of the spaces, first to last."""
+
+    def __init__(self, *simulators: Callable, names: tuple[str, ...] | None = None):
+        links: list[Simulator] = []
+        for link in simulators:
+            if isinstance(link, Chain):
+                links.extend(link.simulators)
+            else:
+                links.append(link if isinstance(link, Simulator) else Simulator(link))
+        if not links:
+            raise ValueError("a chain must have at least one simulator, got none")
+        between = tuple(f"z{i}" for i in range(1, len(links)))
+        names = ("x", *between, "z") if names is None else tuple(names)
+        if len(names) != len(links) + 1 or len(set(names)) != len(names):
+            raise ValueError(
+                f"a chain of {len(links)} needs {len(links) + 1} different names of "
+                f"spaces, got {names}"
+            )
+        self.simulators = tuple(links)
+        self.space_names = names
+
+    def __call__(self, x: PyTree) -> PyTree:
+        for simulator in self.simulators:
+            x = simulator(x)
+        return x
+
+    @property
+    def functions(self) -> tuple[Callable, ...]:
+        """The maps between neighboring spaces, left to right."""
+        return tuple(simulator.forward for simulator in self.simulators)
+
+    @property
+    def rule(self) -> Inverse:
+        """The rule of the whole map: the rules of the links, last to first."""
+        if len(self.simulators) == 1:
+            return self.simulators[0].rule
+        return ChainInverse(tuple(simulator.rule for simulator in self.simulators))
+
+
+class ChainInverse(Inverse):
+    """x+ = P1^-1(... Pk^-1(z~)): one rule for each link, from the last to the first.
+
+    The first link that fails names the failure; the residual is that of the whole map.
+    """
+
+    rules: tuple[Inverse, ...]
+    """One rule for each link, left to right."""
+
+    def pull_back(
+        self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
+    ) -> PullBack:
+        answers, target = [], z_target
+        for i in reversed(range(len(self.rules))):
+            link, here = forward.link(i), state.link(i)
+            answer = self.rules[i].pull_back(link, target, here, metric)
+            answers.append(answer)
+            target, metric = answer.x, _handed_on(answer, metric, link, here)
+        return _whole(forward, answers, z_target, state)
+
+    def verify(self, forward: FlatMap, state: State) -> PullBack:
+        checks = [
+            rule.verify(forward.link(i), state.link(i))
+            for i, rule in enumerate(self.rules)
+        ]
+        residual, tolerance, result, cause = _worst(checks)
+        return PullBack(state.x, state.z, residual, result, tolerance, cause)
+
+
+def _handed_on(answer: PullBack, metric: Metric, link: FlatMap, state: State) -> Metric:
+    """The metric in which the link before is to measure: J^T B J unless said otherwise.
+
+    Then B1 (z1~ - z1) = J^T B (z~ - z), and every fixed point has J^T dL/dz = 0.
+    """
+    if answer.metric is not None:
+        return answer.metric
+    return metric.through(lx.JacobianLinearOperator(lambda x, _: link(x), state.x))
+
+
+def _whole(
+    forward: FlatMap, answers: list[PullBack], z_target: Flat, state: State
+) -> PullBack:
+    """The certificate of a chain: that of its worst link, and of the whole map.
+
+    Where every link promises its preimage, so does the chain: links that hold can
+    still miss together, if a later one amplifies what an earlier one leaves.
+    """
+    residual, tolerance, result, cause = _worst(answers)
+    x = answers[-1].x
+    rtol = len(answers) * jnp.sqrt(jnp.finfo(x.dtype).eps)
+    promised = jnp.stack([jnp.asarray(a.tolerance) for a in answers])
+    exact = jnp.all(jnp.isfinite(promised)) & (result == Result.completed.code)
+    whole = certificate_tolerance(z_target, state, rtol)
+    answer = certify(forward, x, z_target, state, jnp.where(exact, whole, jnp.inf))
+
+    def pick(of_link: Array | float, of_whole: Array | float) -> Array:
+        return jnp.where(result > answer.result, of_link, of_whole)
+
+    return PullBack(
+        x,
+        answer.z,
+        pick(residual, answer.residual),
+        pick(result, answer.result),
+        pick(tolerance, answer.tolerance),
+        pick(cause, answer.cause),
+        answers[-1].metric,
+        sum((a.evaluations for a in answers), answer.evaluations),
+    )
+
+
+def _worst(answers: list[PullBack]) -> tuple[Array, ...]:
+    """Residual, tolerance, result and cause of the worst answer, first of equals.
+
+    Result codes are ordered by how bad they are.
+    """
+    columns = [
+        jnp.stack([jnp.asarray(getattr(answer, name)) for answer in answers])
+        for name in ("residual", "tolerance", "result", "cause")
+    ]
+    place = jnp.argmax(columns[2])
+    return tuple(column[place] for column in columns)
