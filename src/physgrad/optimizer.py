@@ -14,6 +14,7 @@ from physgrad.inverses.flat import Flat, Scalar
 from physgrad.inverses.rule import Code, Evaluations, PullBack
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
+from physgrad.objective.z_step import ZStep
 from physgrad.results import Result
 
 
@@ -86,13 +87,20 @@ class Optimizer(eqx.Module):
         """
 
 
-def certificate_of(answer: PullBack) -> Certificate:
-    """The certificate of a pulled-back point."""
-    return Certificate(
-        answer.residual,
-        jnp.asarray(answer.tolerance, answer.residual.dtype),
-        answer.result,
-        jnp.asarray(answer.cause, answer.result.dtype),
+def pulled_back(
+    objective: FlatObjective,
+    state: State,
+    way: ZStep,
+    z_target: Flat,
+    answer: PullBack,
+) -> Step:
+    """The step from `state` to a point that was pulled back from `z_target`."""
+    return Step(
+        objective.arrive(state, answer),
+        way.evaluations + answer.evaluations,
+        jnp.where(way.result == Result.completed.code, answer.result, way.result),
+        z_target,
+        _certificate(answer),
     )
 
 
@@ -102,7 +110,16 @@ def failed_before(step: Step, start: PullBack) -> Step:
     result = jnp.where(failed, start.result, step.result)
     certificate = jax.tree.map(
         lambda before, now: jnp.where(failed, before, now),
-        certificate_of(start),
+        _certificate(start),
         step.certificate,
     )
     return eqx.tree_at(lambda s: (s.result, s.certificate), step, (result, certificate))
+
+
+def _certificate(answer: PullBack) -> Certificate:
+    return Certificate(
+        answer.residual,
+        jnp.asarray(answer.tolerance, answer.residual.dtype),
+        answer.result,
+        jnp.asarray(answer.cause, answer.result.dtype),
+    )

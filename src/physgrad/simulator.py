@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,21 +12,9 @@ from jaxtyping import Array, PyTree
 from physgrad.inverses.certificate import certificate_tolerance, certify
 from physgrad.inverses.flat import Flat, FlatMap
 from physgrad.inverses.numerical import NumericalInverse
-from physgrad.inverses.rule import Inverse, Metric, PullBack
+from physgrad.inverses.rule import Inverse, Metric, PullBack, as_rule
 from physgrad.inverses.state import State
 from physgrad.results import Result
-
-
-def _rule(value: Any) -> Inverse:
-    if value is None:
-        return NumericalInverse()
-    if isinstance(value, Inverse):
-        return value
-    hint = f"; wrap the function: AnalyticInverse({getattr(value, '__name__', 'f')})"
-    raise TypeError(
-        "inverse must be a rule such as AnalyticInverse or NumericalInverse, got "
-        f"{type(value).__name__}{hint if callable(value) else ''}"
-    )
 
 
 class Simulator(eqx.Module):
@@ -54,7 +41,9 @@ class Simulator(eqx.Module):
 
     forward: Callable
     """z = P(x)."""
-    inverse: Inverse = eqx.field(converter=_rule, default=None)
+    inverse: Inverse = eqx.field(
+        converter=lambda rule: as_rule(rule) or NumericalInverse(), default=None
+    )
     """How a point in z is pulled back to x."""
 
     def __check_init__(self) -> None:
@@ -69,12 +58,16 @@ class Simulator(eqx.Module):
     @property
     def functions(self) -> tuple[Callable, ...]:
         """The maps between neighboring spaces, left to right."""
-        return getattr(self.forward, "functions", (self.forward,))
+        if isinstance(self.forward, Simulator | Chain):
+            return self.forward.functions
+        return (self.forward,)
 
     @property
     def space_names(self) -> tuple[str, ...]:
         """The names of the spaces, first to last."""
-        return getattr(self.forward, "space_names", ("x", "z"))
+        if isinstance(self.forward, Simulator | Chain):
+            return self.forward.space_names
+        return ("x", "z")
 
     @property
     def rule(self) -> Inverse:

@@ -8,6 +8,7 @@ the answer is |P(x+) - z~|, measured, never assumed.
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -118,3 +119,18 @@ class Inverse(eqx.Module):
         del forward
         completed = jnp.asarray(Result.completed.code)
         return PullBack(state.x, state.z, jnp.zeros((), state.z.dtype), completed)
+
+
+def as_rule(value: Any) -> Inverse | None:
+    """A rule or None as it is (`TypeError` for anything else, with what to do)."""
+    if value is None or isinstance(value, Inverse):
+        return value
+    hint = ""
+    if isinstance(value, type) and issubclass(value, Inverse):
+        hint = f"; make one: {value.__name__}(...)"
+    elif callable(value):
+        hint = f"; wrap it: AnalyticInverse({getattr(value, '__name__', 'f')})"
+    raise TypeError(
+        "inverse must be a rule such as AnalyticInverse(f) or NumericalInverse(), got "
+        f"{value!r}{hint}"
+    )

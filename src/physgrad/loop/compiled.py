@@ -34,7 +34,7 @@ class _Program:
     def shape_of_code(self) -> Hashable:
         """The same for two programs that differ only in functions made afresh."""
         codes = tuple(
-            value.__code__ if isinstance(value, types.FunctionType) else kind
+            value.__code__ if isinstance(value, types.FunctionType) else (kind, value)
             for kind, value in self.constants
         )
         return self.function, self.structure, codes, self.arrays, self.x64

@@ -26,9 +26,11 @@ from physgrad.results import Result, RunError
 from physgrad.trajectory import Certificates, Run, Seconds, Trajectory
 
 # A watched run (bar or callback) is cut into so many chunks; any run into chunks of at
-# most so many records, so that its history need not be allocated before it exists.
+# most so many records and steps, so that its history need not be allocated before it
+# exists.
 CHUNKS = 50
 LONGEST_CHUNK = 10_000
+LONGEST_STRIDE = 1_000_000
 
 
 def minimize(
@@ -178,26 +180,28 @@ class _Chunks:
         _check_kinds(objective, optimizer, stop)
         self.num_steps = whole_number("num_steps", 0)(num_steps)
         self.record_every = whole_number("record_every", 1)(record_every)
-        records = -(-self.num_steps // self.record_every)
-        self.length = min(-(-records // (CHUNKS if watched else 1)), LONGEST_CHUNK)
+        # A chunk records `length` iterates, one after each `stride` steps; where a
+        # watched chunk is shorter than `record_every`, its record is kept where due.
+        steps = min(-(-self.num_steps // (CHUNKS if watched else 1)), LONGEST_STRIDE)
+        self.stride = max(1, min(self.record_every, steps))
+        self.length = min(-(-steps // self.stride), LONGEST_CHUNK)
         self.problem = objective, optimizer, checked_start(x0)
-        self.options = stop, self.length, self.record_every
+        self.options = stop, self.length, self.stride
         self.x = self.problem[2]
         self.end: Progress | None = None
         self.records: list[tuple[Any, ...]] = []
         """Spaces, losses, targets, certificates of each chunk."""
+        self.done = 0
         self.steps = [np.zeros(1, int)]
+        """Number of steps before each record, by chunk."""
         self.evaluations: collections.Counter[str] = collections.Counter()
         self.compile_seconds, self.run_seconds, self.compilations = 0.0, 0.0, 0
 
-    @property
-    def done(self) -> int:
-        """Steps done so far."""
-        return int(self.steps[-1][-1])
-
     def program(self) -> tuple[Any, ...]:
         """The function of the next chunk, and its arguments."""
-        limit = min(self.num_steps - self.done, self.length * self.record_every)
+        limit = min(self.num_steps - self.done, self.length * self.stride)
+        if self.stride < self.record_every:  # up to the next record that is due
+            limit = min(limit, self.record_every - self.done % self.record_every)
         common = (*self.problem, jnp.int32(limit), self.options)
         if self.end is None:
             return _first_chunk, *common
@@ -234,8 +238,11 @@ class _Chunks:
 
     def _keep(self, records: Records, steps: int) -> None:
         """Append the valid part of a chunk's records."""
-        done, valid = self.done, -(-steps // self.record_every)
-        numbers = self.record_every * np.arange(1, valid + 1)
+        self.done += steps
+        valid = -(-steps // self.stride)
+        if self.stride < self.record_every and self.goes_on:
+            valid = int(self.done % self.record_every == 0)
+        numbers = self.stride * np.arange(1, valid + 1)
         with_start = valid + (not self.records)
         of_iterates = jax.tree.map(
             lambda a: a[:with_start], (records.spaces, records.losses)
@@ -244,7 +251,7 @@ class _Chunks:
             lambda a: a[:valid], (records.targets, records.certificates)
         )
         self.records.append((*of_iterates, *of_steps))
-        self.steps.append(done + np.minimum(numbers, steps))
+        self.steps.append(self.done - steps + np.minimum(numbers, steps))
 
     def finish(self) -> Run:
         """The run, with its message."""
