@@ -38,9 +38,14 @@ class State(eqx.Module):
 
     def move(self, spaces: tuple[Flat, ...]) -> State:
         """The state at another point of the same run."""
+        return State(spaces, self.scale, self.gain)
+
+    def pulled_to(self, spaces: tuple[Flat, ...]) -> State:
+        """The state at a point that was pulled back: its secants add to the gain."""
         before, after = lax.stop_gradient((self.spaces, spaces))
-        dx = jnp.stack([largest(after[i] - before[i]) for i, _ in _stretches(spaces)])
-        dz = jnp.stack([largest(after[j] - before[j]) for _, j in _stretches(spaces)])
+        moved = [largest(b - a) for a, b in zip(before, after, strict=True)]
+        dx = jnp.stack([moved[i] for i, _ in _stretches(spaces)])
+        dz = jnp.stack([moved[j] for _, j in _stretches(spaces)])
         secant = jnp.where(dx > 0, dz / jnp.where(dx > 0, dx, 1.0), 0.0)
         # fmax: a step to NaN is undone by the loop, and must not spoil the gain
         return State(spaces, self.scale, jnp.fmax(self.gain, secant))

@@ -27,9 +27,16 @@ def explain(
     result = Result.from_code(int(end.result))
     first, last = float(end.first_loss), float(end.loss)
     where = f"in step {num_steps + 1}"
+    cause = Cause.none
+    if end.certificate is not None:
+        cause = Cause.from_code(int(end.certificate.cause))
+    if result in _OF_INVERSES and cause in _MAY_BE_DERIVATIVES:
+        broken = _non_finite_gradient(objective, x)
+        if broken is not None:
+            return Result.non_finite, broken
     if result is Result.inverse_failed and end.certificate is not None:
         return result, inverse_message(
-            Cause.from_code(int(end.certificate.cause)),
+            cause,
             num_steps + 1,
             float(end.certificate.residual),
             float(end.certificate.tolerance),
@@ -59,8 +66,13 @@ def explain(
     return result, messages[result]()
 
 
+# What a rule says that met a derivative of NaN or infinity, among others.
+_OF_INVERSES = {Result.inverse_failed, Result.target_not_reachable}
+_MAY_BE_DERIVATIVES = {Cause.none, Cause.not_finite, Cause.out_of_budget}
+
+
 def _growth(first: float, last: float, unreached: int, num_steps: int) -> str:
-    if last > first:
+    if last - first > 1e-5 * abs(first):  # more than rounding
         return f"the loss grew from {first:.6g} to {last:.6g}; lower the step size"
     if unreached:
         return f"{unreached} of {num_steps} targets were out of range on the way"
@@ -68,25 +80,33 @@ def _growth(first: float, last: float, unreached: int, num_steps: int) -> str:
 
 
 def _non_finite(objective: Objective, x: PyTree, where: str) -> str:
-    gradient = jax.grad(lambda x: objective(x))(x)
-    leaf = non_finite_leaf(gradient, "dL/dx")
-    if leaf is not None:
-        return (
-            f"{leaf} though the loss is finite: a derivative such as that of sqrt or "
-            "norm at 0; guard it with jnp.where on its argument as well as its result"
-        )
+    return _non_finite_gradient(objective, x) or (
+        "the simulator, the loss or a second derivative is not finite at the point "
+        f"tried {where}; lower the step size"
+    )
+
+
+def _non_finite_gradient(objective: Objective, x: PyTree) -> str | None:
+    """What to say of dL/dx where it is not finite at x; None where it is."""
+    leaf = non_finite_leaf(jax.grad(lambda x: objective(x))(x), "dL/dx")
+    if leaf is None:
+        return None
     return (
-        f"the simulator or the loss is not finite at the point tried {where}; lower "
-        "the step size"
+        f"{leaf} though the loss is finite: a derivative such as that of sqrt or "
+        "norm at 0; guard it with jnp.where on its argument as well as its result"
     )
 
 
 def explain_rest(objective: Objective, x: PyTree, loss: float) -> tuple[Result, str]:
     """The result and message of a run that never moved from its start.
 
-    Where J = 0 although the loss asks z to move, it is `stalled`. A random vector is
-    pulled back: J^T v = 0 for it means J = 0, almost surely.
+    Where a derivative is not finite it is `non_finite`; where J = 0 although the loss
+    asks z to move, it is `stalled`. A random vector is pulled back: J^T v = 0 for it
+    means J = 0, almost surely.
     """
+    broken = _non_finite_gradient(objective, x)
+    if broken is not None:
+        return Result.non_finite, broken
     flat, x_flat = objective.flatten(x)
     z, transposed = jax.vjp(flat.simulator, x_flat)
     probe = np.random.default_rng(0).standard_normal(z.shape)
@@ -97,13 +117,27 @@ def explain_rest(objective: Objective, x: PyTree, loss: float) -> tuple[Result, 
             "the Jacobian of the simulator is zero at x, so no step can lower the loss "
             f"{loss:.6g}; start elsewhere"
         )
+    steepest = float(jnp.max(jnp.abs(flat.gradient(x_flat))))
+    if steepest > 0:
+        return Result.completed, (
+            f"x did not move, though dL/dx has entries up to {steepest:.3g}: the steps "
+            "were rejected or lost to rounding; this may be a minimum, else take more "
+            "steps, other ones, or rescale the loss"
+        )
     return Result.completed, ""
 
 
 def not_finite_at_start(objective: Objective, x0: PyTree) -> str:
     """The message for a simulator or loss that is not finite at x0."""
-    z = objective.simulator(x0)
-    leaf = non_finite_leaf(z, "z")
-    if leaf is None:
-        leaf = non_finite_leaf(objective.loss(z), "the loss")
-    return f"the objective is not finite at x0: {leaf}; start elsewhere"
+    point = x0
+    names = objective.simulator.space_names[1:]
+    for name, function in zip(names, objective.simulator.functions, strict=True):
+        point = function(point)
+        leaf = non_finite_leaf(point, name)
+        if leaf is not None:
+            return f"the objective is not finite at x0: {leaf}; start elsewhere"
+    leaf = non_finite_leaf(objective.loss(point), "the loss")
+    return (
+        f"the objective is not finite at x0: {leaf}, though z is finite; start "
+        "elsewhere, or rescale z where the loss overflows"
+    )

@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from physgrad.inverses.settings import whole_number
 from physgrad.loop import compiled
 from physgrad.loop.diagnosis import explain, explain_rest, not_finite_at_start
-from physgrad.loop.iteration import Progress, Records, advance, begin, with_start
+from physgrad.loop.iteration import Progress, Records, make_loop
 from physgrad.loop.reporting import Snapshot, reporter, wants_bar
 from physgrad.loop.start import checked_start
 from physgrad.loop.stopping import Stop, StopRule
@@ -120,48 +120,34 @@ def _check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:
 
 
 def _first_chunk(
-    objective: Objective, optimizer: Optimizer, x0: PyTree, limit: Any, options: Any
+    objective: Objective,
+    optimizer: Optimizer,
+    x0: PyTree,
+    stop: StopRule,
+    limit: Any,
+    sizes: tuple[int, int],
 ) -> tuple[PyTree, Progress, Records]:
-    start = begin(objective, optimizer, x0, options[0])
-    x, end, records = _chunk(objective, optimizer, x0, limit, options, start)
-    return x, end, with_start(objective, x0, start, records)
+    loop, x = make_loop(objective, optimizer, x0, stop)
+    start = loop.begin(x)
+    end, records = loop.advance(start, limit, length=sizes[0], stride=sizes[1])
+    return loop.unravel(end.state.x), end, loop.with_start(start, records)
 
 
 def _next_chunk(
     objective: Objective,
     optimizer: Optimizer,
     x0: PyTree,
+    stop: StopRule,
     limit: Any,
-    options: Any,
+    sizes: tuple[int, int],
     start: Progress,
 ) -> tuple[PyTree, Progress, Records]:
+    loop, _ = make_loop(objective, optimizer, x0, stop)
     # counters start anew, and are summed up on the host, where they cannot overflow
     none = jax.tree.map(jnp.zeros_like, (start.steps, start.evaluations))
     start = eqx.tree_at(lambda p: (p.steps, p.evaluations), start, none)
-    return _chunk(objective, optimizer, x0, limit, options, start)
-
-
-def _chunk(
-    objective: Objective,
-    optimizer: Optimizer,
-    x0: PyTree,
-    limit: Any,
-    options: Any,
-    start: Progress,
-) -> tuple[PyTree, Progress, Records]:
-    stop, length, record_every = options
-    end, records = advance(
-        objective,
-        optimizer,
-        x0,
-        start,
-        limit,
-        stop=stop,
-        length=length,
-        record_every=record_every,
-    )
-    flat, _ = objective.flatten(x0)
-    return flat.simulator.unravel_x(end.state.x), end, records
+    end, records = loop.advance(start, limit, length=sizes[0], stride=sizes[1])
+    return loop.unravel(end.state.x), end, records
 
 
 class _Chunks:
@@ -185,8 +171,7 @@ class _Chunks:
         steps = min(-(-self.num_steps // (CHUNKS if watched else 1)), LONGEST_STRIDE)
         self.stride = max(1, min(self.record_every, steps))
         self.length = min(-(-steps // self.stride), LONGEST_CHUNK)
-        self.problem = objective, optimizer, checked_start(x0)
-        self.options = stop, self.length, self.stride
+        self.problem = objective, optimizer, checked_start(x0), stop
         self.x = self.problem[2]
         self.end: Progress | None = None
         self.records: list[tuple[Any, ...]] = []
@@ -202,7 +187,7 @@ class _Chunks:
         limit = min(self.num_steps - self.done, self.length * self.stride)
         if self.stride < self.record_every:  # up to the next record that is due
             limit = min(limit, self.record_every - self.done % self.record_every)
-        common = (*self.problem, jnp.int32(limit), self.options)
+        common = (*self.problem, jnp.int32(limit), (self.length, self.stride))
         if self.end is None:
             return _first_chunk, *common
         return _next_chunk, *common, self.end
@@ -265,7 +250,7 @@ class _Chunks:
             certificates = Certificates(
                 certificates.residual, certificates.tolerance, certificates.result
             )
-        objective, _, x0 = self.problem
+        objective, _, x0, _ = self.problem
         end = jax.device_get(self.end)
         result, message = explain(objective, self.x, end, self.done, int(unreached))
         if result is Result.completed and self.done > 0 and _equal(self.x, x0):

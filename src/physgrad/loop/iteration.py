@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -67,7 +67,7 @@ class Iterates(eqx.Module):
     targets: PyTree | None
     """The z~ of each recorded step, leading axis (iterates - 1,)."""
     certificates: Certificate | None
-    """Of each recorded step, leading axis (iterates - 1,)."""
+    """Of each recorded step (iterates - 1,), one that failed included."""
     result: Code
     """A `Result` by its code."""
     num_valid: Int[Array, ""]
@@ -109,22 +109,14 @@ def iterate(
     """
     num_steps = whole_number("num_steps", 0)(num_steps)
     record_every = whole_number("record_every", 1)(record_every)
-    x0 = jax.tree.map(jnp.asarray, x0)
-    start = begin(objective, optimizer, x0, stop)
-    end, records = advance(
-        objective,
-        optimizer,
-        x0,
-        start,
-        num_steps,
-        stop=stop,
-        length=-(-num_steps // record_every),
-        record_every=record_every,
+    loop, x = make_loop(objective, optimizer, jax.tree.map(jnp.asarray, x0), stop)
+    start = loop.begin(x)
+    end, records = loop.advance(
+        start, num_steps, length=-(-num_steps // record_every), stride=record_every
     )
-    records = with_start(objective, x0, start, records)
-    flat, _ = objective.flatten(x0)
+    records = loop.with_start(start, records)
     return Iterates(
-        flat.simulator.unravel_x(end.state.x),
+        loop.unravel(end.state.x),
         records.spaces,
         records.losses,
         records.targets,
@@ -136,141 +128,147 @@ def iterate(
     )
 
 
-def begin(
+class Loop(eqx.Module):
+    """The loop of one run: what happens before, in and after a step."""
+
+    objective: FlatObjective
+    optimizer: Optimizer
+    stop: StopRule
+    names: tuple[str, ...] = eqx.field(static=True)
+    """Of the spaces, first to last."""
+
+    def begin(self, x: Flat) -> Progress:
+        """The run before its first step."""
+        state = self.objective.start(x)
+        loss = self.objective.loss(state.z)
+        memory = self.optimizer.init(self.objective, state)
+        step, _ = eqx.filter_eval_shape(
+            self.optimizer.update, self.objective, state, memory
+        )
+        target, certificate = jax.tree.map(
+            lambda s: jnp.zeros(s.shape, s.dtype), (step.target, step.certificate)
+        )
+        finite = _finite(state.spaces, loss)
+        result = jnp.where(finite, Result.completed.code, Result.non_finite.code)
+        infinite = jnp.asarray(jnp.inf, x.dtype)
+        solved = has_converged(self.stop, self.objective, state, loss, infinite)
+        result = jnp.where(finite & solved, Result.converged.code, result)
+        return Progress(
+            state,
+            loss,
+            loss,
+            eqx.filter(memory, eqx.is_array),
+            result.astype(jnp.int32),
+            jnp.zeros((), jnp.int32),
+            jax.tree.map(jnp.int32, Evaluations(forward=1)),
+            target,
+            certificate,
+        )
+
+    def advance(
+        self,
+        start: Progress,
+        limit: Int[Array, ""] | int,
+        *,
+        length: int,
+        stride: int,
+    ) -> tuple[Progress, Records]:
+        """Go on until `limit` steps are done or the run ends.
+
+        Records `length` iterates, one after each `stride` steps; what is left of them
+        after the last step repeats the last iterate.
+        """
+        memory = eqx.filter_eval_shape(self.optimizer.init, self.objective, start.state)
+        constants = eqx.filter(memory, _is_struct, inverse=True)
+
+        def one_step(now: Progress) -> Progress:
+            memory = eqx.combine(now.memory, constants)
+            step, memory = self.optimizer.update(self.objective, now.state, memory)
+            return self._after(now, step, eqx.filter(memory, eqx.is_array))
+
+        def maybe_step(now: Progress, _: None) -> tuple[Progress, None]:
+            active = _goes_on(now.result) & (now.steps < limit)
+            return lax.cond(active, one_step, lambda now: now, now), None
+
+        def record(now: Progress, _: None) -> tuple[Progress, tuple[Any, ...]]:
+            now, _ = lax.scan(maybe_step, now, None, length=stride)
+            return now, (now.state.spaces, now.loss, now.target, now.certificate)
+
+        end, (points, losses, targets, certificates) = lax.scan(
+            record, start, None, length=length
+        )
+        if targets is not None:
+            targets = jax.vmap(self.objective.simulator.unravel_z)(targets)
+        spaces = self._trees(points, jax.vmap)
+        return end, Records(spaces, losses, targets, certificates)
+
+    def with_start(self, start: Progress, records: Records) -> Records:
+        """The records with the start before them."""
+        first = self._trees(start.state.spaces, lambda unravel: unravel)
+        spaces, losses = jax.tree.map(
+            lambda point, later: jnp.concatenate([point[None], later]),
+            (first, start.loss),
+            (records.spaces, records.losses),
+        )
+        return Records(spaces, losses, records.targets, records.certificates)
+
+    def unravel(self, x: Flat) -> PyTree:
+        """The user's x."""
+        return self.objective.simulator.unravel_x(x)
+
+    def _trees(self, points: tuple[Array, ...], lift: Callable) -> dict[str, PyTree]:
+        unravels = self.objective.simulator.unravels
+        return {
+            name: lift(unravel)(point)
+            for name, unravel, point in zip(self.names, unravels, points, strict=True)
+        }
+
+    def _after(self, now: Progress, step: Step, memory: Any) -> Progress:
+        """The run after a step: at its new point if that may stand, else as it was."""
+        loss = self.objective.loss(step.state.z)
+        overflow = jnp.abs(now.loss) > GROWTH * jnp.abs(now.first_loss)
+        broken = jnp.where(overflow, Result.diverged.code, Result.non_finite.code)
+        result = jnp.asarray(step.result)
+        finite = _finite(step.state.spaces, loss)
+        result = jnp.where(_goes_on(result) & ~finite, broken, result)
+        stands = _goes_on(result)
+
+        size = largest(step.state.x - now.state.x)
+        size = jnp.where(jnp.asarray(step.rejected), jnp.inf, size)
+        solved = has_converged(self.stop, self.objective, step.state, loss, size)
+        result = jnp.where(stands & solved, Result.converged.code, result)
+
+        def like(new: Any, old: Any) -> Any:
+            return jax.tree.map(lambda n, o: jnp.asarray(n, o.dtype), new, old)
+
+        def keep(new: Any, old: Any) -> Any:
+            new = like(new, old)
+            return jax.tree.map(lambda n, o: jnp.where(stands, n, o), new, old)
+
+        return Progress(
+            keep(step.state, now.state),
+            keep(loss, now.loss),
+            now.first_loss,
+            keep(memory, now.memory),
+            result.astype(now.result.dtype),
+            now.steps + stands.astype(now.steps.dtype),
+            like(now.evaluations + step.evaluations, now.evaluations),
+            keep(step.target, now.target),
+            like(step.certificate, now.certificate),
+        )
+
+
+def make_loop(
     objective: Objective, optimizer: Optimizer, x0: PyTree, stop: StopRule
-) -> Progress:
-    """The run before its first step."""
+) -> tuple[Loop, Flat]:
+    """The loop of a run from x0, and x0 as a flat vector."""
     flat, x = objective.flatten(x0)
-    optimizer = _cast(optimizer, x.dtype)
-    state = flat.start(x)
-    loss = flat.loss(state.z)
-    memory = optimizer.init(flat, state)
-    step, _ = eqx.filter_eval_shape(optimizer.update, flat, state, memory)
-    nothing = jax.tree.map(
-        lambda s: jnp.zeros(s.shape, s.dtype), (step.target, step.certificate)
+    # hyperparameters in the dtype of x, so that they cannot promote it
+    optimizer = jax.tree.map(
+        lambda leaf: leaf.astype(x.dtype) if eqx.is_inexact_array(leaf) else leaf,
+        optimizer,
     )
-    result = jnp.where(
-        _finite(state.spaces, loss), Result.completed.code, Result.non_finite.code
-    )
-    infinite = jnp.asarray(jnp.inf, x.dtype)
-    solved = has_converged(stop, flat, state, loss, infinite)
-    result = jnp.where(_goes_on(result) & solved, Result.converged.code, result)
-    return Progress(
-        state,
-        loss,
-        loss,
-        eqx.filter(memory, eqx.is_array),
-        result.astype(jnp.int32),
-        jnp.zeros((), jnp.int32),
-        jax.tree.map(jnp.int32, Evaluations(forward=1)),
-        *nothing,
-    )
-
-
-def advance(
-    objective: Objective,
-    optimizer: Optimizer,
-    x0: PyTree,
-    start: Progress,
-    limit: Int[Array, ""] | int,
-    *,
-    stop: StopRule,
-    length: int,
-    record_every: int,
-) -> tuple[Progress, Records]:
-    """Go on until `limit` steps are done or the run ends; record `length` iterates.
-
-    `x0` only gives the structure of x. What is left of `length` after the last step
-    repeats the last iterate.
-    """
-    flat, x = objective.flatten(x0)
-    optimizer = _cast(optimizer, x.dtype)
-    memory = eqx.filter_eval_shape(optimizer.init, flat, start.state)
-    constants = eqx.filter(memory, _is_struct, inverse=True)
-
-    def one_step(now: Progress) -> Progress:
-        memory = eqx.combine(now.memory, constants)
-        step, memory = optimizer.update(flat, now.state, memory)
-        return _after(now, step, memory, flat, stop)
-
-    def maybe_step(now: Progress, _: None) -> tuple[Progress, None]:
-        active = _goes_on(now.result) & (now.steps < limit)
-        return lax.cond(active, one_step, lambda now: now, now), None
-
-    def record(now: Progress, _: None) -> tuple[Progress, tuple[Any, ...]]:
-        now, _ = lax.scan(maybe_step, now, None, length=record_every)
-        return now, (now.state.spaces, now.loss, now.target, now.certificate)
-
-    end, (spaces, losses, targets, certificates) = lax.scan(
-        record, start, None, length=length
-    )
-    if targets is not None:
-        targets = jax.vmap(flat.simulator.unravel_z)(targets)
-    names = objective.simulator.space_names
-    unravels = flat.simulator.unravels
-    trees = {
-        name: jax.vmap(unravel)(points)
-        for name, unravel, points in zip(names, unravels, spaces, strict=True)
-    }
-    return end, Records(trees, losses, targets, certificates)
-
-
-def with_start(
-    objective: Objective, x0: PyTree, start: Progress, records: Records
-) -> Records:
-    """The records with the start before them."""
-    flat, _ = objective.flatten(x0)
-    names = objective.simulator.space_names
-    first = {
-        name: unravel(point)
-        for name, unravel, point in zip(
-            names, flat.simulator.unravels, start.state.spaces, strict=True
-        )
-    }
-    spaces, losses = jax.tree.map(
-        lambda point, later: jnp.concatenate([point[None], later]),
-        (first, start.loss),
-        (dict(records.spaces), records.losses),
-    )
-    return Records(spaces, losses, records.targets, records.certificates)
-
-
-def _after(
-    now: Progress, step: Step, memory: Any, objective: FlatObjective, stop: StopRule
-) -> Progress:
-    """The run after a step: at its new point if that may stand, else where it was."""
-    loss = objective.loss(step.state.z)
-    overflow = jnp.abs(now.loss) > GROWTH * jnp.abs(now.first_loss)
-    broken = jnp.where(overflow, Result.diverged.code, Result.non_finite.code)
-    result = jnp.asarray(step.result)
-    finite = _finite(step.state.spaces, loss)
-    result = jnp.where(_goes_on(result) & ~finite, broken, result)
-    stands = _goes_on(result)
-
-    size = largest(step.state.x - now.state.x)
-    size = jnp.where(jnp.asarray(step.rejected), jnp.inf, size)
-    solved = has_converged(stop, objective, step.state, loss, size)
-    result = jnp.where(stands & solved, Result.converged.code, result)
-
-    def keep(new: Any, old: Any) -> Any:
-        return jax.tree.map(
-            lambda new, old: jnp.where(stands, new, old).astype(old.dtype), new, old
-        )
-
-    def like(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), new, old)
-
-    return Progress(
-        keep(step.state, now.state),
-        keep(loss, now.loss),
-        now.first_loss,
-        keep(eqx.filter(memory, eqx.is_array), now.memory),
-        result.astype(now.result.dtype),
-        now.steps + stands.astype(now.steps.dtype),
-        like(now.evaluations + step.evaluations, now.evaluations),
-        like(step.target, now.target),
-        like(step.certificate, now.certificate),
-    )
+    return Loop(flat, optimizer, stop, objective.simulator.space_names), x
 
 
 def _goes_on(result: Code) -> Bool[Array, ""]:
@@ -284,11 +282,3 @@ def _finite(spaces: tuple[Flat, ...], loss: Scalar) -> Bool[Array, ""]:
 
 def _is_struct(leaf: Any) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_array(leaf)
-
-
-def _cast(optimizer: Optimizer, dtype: Any) -> Optimizer:
-    """Hyperparameters in the dtype of x, so that they cannot promote it."""
-    return jax.tree.map(
-        lambda leaf: leaf.astype(dtype) if eqx.is_inexact_array(leaf) else leaf,
-        optimizer,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from physgrad.inverses.flat import flatten, leaf_name
+from physgrad.inverses.flat import flatten, is_library, leaf_name, real_array
 
 
 def checked_start(x0: PyTree) -> PyTree:
@@ -40,28 +41,23 @@ def checked_start(x0: PyTree) -> PyTree:
 
 
 def _float_array(leaf: Any, name: str) -> jax.Array:
-    if isinstance(leaf, float):
-        return jnp.asarray(leaf, dtype=float)
-    if isinstance(leaf, str | bytes | bool | np.bool_) or leaf is None:
-        raise TypeError(f"{name} must be a floating array, got {leaf!r}")
-    dtype = np.dtype(int) if isinstance(leaf, int) else getattr(leaf, "dtype", None)
-    if dtype is None or np.dtype(dtype).kind in "OSUb":
-        got = type(leaf).__name__ if dtype is None else f"an array of {dtype}"
-        raise TypeError(f"{name} must be a floating array, got {got}")
-    if np.issubdtype(dtype, np.integer):
-        array = jnp.asarray(leaf, dtype=float)
-        warnings.warn(
-            f"{name} holds whole numbers; they became {array.dtype}", stacklevel=4
-        )
-        return array
-    if dtype == np.float64 and jnp.result_type(float) == jnp.float32:
-        warnings.warn(
+    array, before = real_array(leaf, name), getattr(leaf, "dtype", type(leaf))
+    if jnp.issubdtype(before, jnp.integer):
+        _note(f"{name} holds whole numbers; they became {array.dtype}")
+    elif before == np.float64 and array.dtype == jnp.float32:
+        _note(
             f"{name} is float64, but JAX works in float32: it was rounded; to keep it, "
-            "set jax.config.update('jax_enable_x64', True) or JAX_ENABLE_X64=1",
-            stacklevel=4,
+            "set jax.config.update('jax_enable_x64', True) or JAX_ENABLE_X64=1"
         )
-        return jnp.asarray(leaf, dtype=jnp.float32)
-    return jnp.asarray(leaf)
+    return array
+
+
+def _note(message: str) -> None:
+    """Warn at the line of the caller outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and is_library(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level + 1)
 
 
 def non_finite_leaf(tree: PyTree, name: str) -> str | None:
