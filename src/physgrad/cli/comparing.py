@@ -1,0 +1,267 @@
+"""`physgrad compare`: several methods on a problem, from one start, side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from physgrad.cli.process import (
+    NO_SUCCESS,
+    SUCCESS,
+    DiskError,
+    complain,
+    open_stdout,
+    print_text,
+    uninterrupted,
+)
+from physgrad.names import (
+    DEFAULT_OPTIMIZERS,
+    OPTIMIZERS,
+    Named,
+    parse_optimizers,
+    parse_start,
+    problem_card,
+    usage,
+    whole_number,
+)
+from physgrad.results import MissingExtra
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from physgrad.comparison.comparison import Comparison
+
+RESULT_FILES = ("results.json", "results.npz")
+"""As in `comparison.archive`, which loads JAX."""
+MOST_ITERATES = 10_000_000
+"""Of all runs together: a few gigabytes of results."""
+
+
+@click.command(
+    "compare",
+    short_help="Run several methods on a problem, side by side.",
+    epilog=f"\b\nOptimizers, their keys and defaults:\n{usage()}",
+)
+@click.argument("problem", default="toy")
+@click.option(
+    "--optimizer",
+    "optimizers",
+    multiple=True,
+    metavar="NAME[:key=value,...]",
+    help=f"A method; once for each.  [default: {', '.join(DEFAULT_OPTIMIZERS)}]",
+)
+@click.option("--start", metavar="X0,X1,...", help="x0.  [default: the problem's]")
+@click.option("--steps", metavar="N", default="10", show_default=True, help="To do.")
+@click.option("--float64", is_flag=True, help="Compute in double precision.")
+@click.option("--out", metavar="DIR", help="Save results and figures in DIR.")
+@click.option("--force", is_flag=True, help="Replace older results in DIR.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def compare_command(
+    *,
+    problem: str,
+    optimizers: tuple[str, ...],
+    start: str | None,
+    steps: str,
+    float64: bool,
+    out: str | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Run several methods on PROBLEM (default: toy) from one start, side by side."""
+    with _wrong_use(ValueError):
+        card = problem_card(problem)
+        named = parse_optimizers(optimizers or DEFAULT_OPTIMIZERS, card.inverses)
+        x0 = None if start is None else parse_start(start, card.entries)
+        num_steps = _steps(steps, len(named))
+    if out is not None:
+        _check_folder(out, force)  # before anything runs: no hours lost
+    comparison = _compare(problem, named, x0, num_steps, float64)
+    try:
+        with uninterrupted():
+            saved = [] if out is None else _save(comparison, out, force)
+    finally:  # what was computed is shown, whatever the disk says
+        print_text(comparison.to_json() if as_json else _text(comparison))
+    if saved and not as_json:
+        print_text(f"saved in {out}: {', '.join(saved)}")
+    return SUCCESS if any(run.ok for run in comparison.runs.values()) else NO_SUCCESS
+
+
+def _steps(text: str, runs: int) -> int:
+    steps = whole_number(text, "--steps")
+    if runs * (steps + 1) > MOST_ITERATES:
+        raise ValueError(
+            f"--steps {steps} with {runs} optimizers would record more than "
+            f"{MOST_ITERATES:,} iterates: ask for fewer, or use physgrad.minimize("
+            "..., record_every=...)"
+        )
+    return steps
+
+
+@contextlib.contextmanager
+def _wrong_use(*errors: type[Exception]) -> Iterator[None]:
+    """Errors of the library that come from what the user typed."""
+    try:
+        yield
+    except errors as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _compare(
+    name: str,
+    named: Mapping[str, Named],
+    start: tuple[float, ...] | None,
+    num_steps: int,
+    float64: bool,
+) -> Comparison:
+    """Call the library; what it refuses here is what the user asked for."""
+    import jax
+
+    if float64:
+        jax.config.update("jax_enable_x64", True)  # before any array is made
+
+    from physgrad import problems
+    from physgrad.comparison.comparison import compare
+    from physgrad.optimizers.named import named_optimizer
+
+    problem = problems.get(name)
+    with _wrong_use(ValueError, TypeError, MissingExtra):
+        optimizers = {
+            key: named_optimizer(one, problem.inverses) for key, one in named.items()
+        }
+    with _wrong_use(ValueError):
+        comparison = compare(
+            problem.objective,
+            _x0(problem.start, start),
+            optimizers,
+            num_steps,
+            problem=problem.name,
+            solution=problem.solution,
+            direction=problem.direction,
+        )
+    # An Optax transformation does not know its own name and settings.
+    words = {
+        key: one.words
+        for key, one in named.items()
+        if OPTIMIZERS[one.name].extra == "train"
+    }
+    described = {**comparison.optimizers, **words}
+    return dataclasses.replace(comparison, optimizers=described)
+
+
+def _x0(like: Any, values: tuple[float, ...] | None) -> Any:
+    """The start that was typed, as the PyTree that the problem's is."""
+    import jax.numpy as jnp
+    from jax.flatten_util import ravel_pytree
+
+    if values is None:
+        return like
+    flat, unravel = ravel_pytree(like)
+    for value in values:
+        if abs(value) > float(jnp.finfo(flat.dtype).max):
+            raise ValueError(
+                f"--start {value:g} is too large for {flat.dtype}: add --float64"
+            )
+    return unravel(jnp.asarray(values, flat.dtype))
+
+
+def _check_folder(out: str, force: bool) -> None:
+    from physgrad.storage import check_folder
+
+    if not out:
+        raise click.UsageError("--out must name a folder, got ''")
+    with _folder_errors(out):
+        check_folder(out, force=force, names=RESULT_FILES)
+
+
+def _save(comparison: Comparison, out: str, force: bool) -> list[str]:
+    """Save results and figures in one piece; the names of the files."""
+    from physgrad.comparison.comparison import save_comparison
+
+    figures: Mapping[str, bytes] = {}
+    try:
+        figures = _figures(comparison)
+    finally:  # a figure that cannot be drawn does not cost the results
+        try:
+            with _folder_errors(out):
+                save_comparison(comparison, out, figures, force=force)
+        except click.ClickException:
+            complain(f"not saved; the last x of each run is {_last_x(comparison)}")
+            raise
+    return [*RESULT_FILES, *figures]
+
+
+def _figures(comparison: Comparison) -> Mapping[str, bytes]:
+    try:
+        from physgrad.plot import figures  # needs the extra "plot"
+
+        return figures(comparison)
+    except MissingExtra as error:
+        complain(f"warning: no figures: {error}")
+        return {}
+
+
+@contextlib.contextmanager
+def _folder_errors(out: str) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        what = f"the folder of --out holds older results ({out})"
+        raise click.UsageError(f"{what}: name another one, or add --force") from error
+    except OSError as error:
+        why = f"{error.filename or out}: {error.strerror}"
+        what = f"cannot save results in {out} ({why})"
+        raise DiskError(f"{what}: name another folder with --out") from error
+
+
+def _last_x(comparison: Comparison) -> str:
+    from physgrad.comparison.document import nested
+    from physgrad.storage import to_json
+
+    return to_json({key: nested(run.x) for key, run in comparison.runs.items()})
+
+
+def _text(comparison: Comparison) -> str:
+    """The table, what the runs have to say, and how far pg-numeric is from pg."""
+    from rich.console import Console
+
+    sheet, stdout = comparison.table(), open_stdout()
+    page = io.TextIOWrapper(io.BytesIO(), encoding=stdout.encoding or "utf-8")
+    console = Console(file=page, force_terminal=stdout.isatty() or None)
+    unbounded = Console(file=page, width=10_000)
+    whole = unbounded.measure(sheet).maximum
+    if not stdout.isatty():  # a file is as wide as the table
+        console.width = whole
+    elif console.width < whole:
+        _make_narrow(sheet, unbounded)
+        console.width = max(console.width, unbounded.measure(sheet).minimum)
+    console.print(sheet, crop=False)
+    page.seek(0)
+    lines = [line.rstrip() for line in page.read().splitlines()]
+    for key, run in comparison.runs.items():
+        if run.message:
+            lines.append(f"{key}: {run.result}: {run.message}")
+    return "\n".join([*lines, *_difference(comparison)])
+
+
+def _make_narrow(sheet: Table, unbounded: Console) -> None:
+    """Let cells break between words to fit a terminal, but not within them."""
+    sheet.box, sheet.pad_edge, sheet.collapse_padding = None, False, True
+    for column in sheet.columns:
+        cells = [column.header, *column.cells]
+        column.min_width = max(unbounded.measure(cell).minimum for cell in cells)
+
+
+def _difference(comparison: Comparison) -> list[str]:
+    """How far pg-numeric is from pg, where both went as far."""
+    if not {"pg", "pg-numeric"} <= comparison.runs.keys():
+        return []
+    difference = comparison.difference("pg-numeric", "pg")
+    if difference is None:
+        return []
+    return [f"pg-numeric: mean absolute difference to pg in x {difference:.2g}"]

@@ -1,0 +1,91 @@
+"""Optimizers from their names: what the command line asks for, built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import optimistix as optx
+
+from physgrad.inverses.linearized import LinearizedInverse
+from physgrad.inverses.numerical import NumericalInverse
+from physgrad.inverses.rule import Inverse
+from physgrad.inverses.transposed import TransposedInverse
+from physgrad.names import OPTIMIZERS, Named
+from physgrad.optimizer import Optimizer
+from physgrad.optimizers.gauss_newton import GaussNewton
+from physgrad.optimizers.gradient_descent import GradientDescent
+from physgrad.optimizers.lbfgs import LBFGS
+from physgrad.optimizers.levenberg_marquardt import LevenbergMarquardt
+from physgrad.optimizers.newton import Newton
+from physgrad.optimizers.optax_optimizer import OptaxOptimizer
+from physgrad.physical_gradient import PhysicalGradient
+from physgrad.results import MissingExtra
+
+SOLVERS = {
+    "lm": optx.LevenbergMarquardt,
+    "newton": optx.Newton,
+    "lbfgs": optx.LBFGS,
+    "bfgs": optx.BFGS,
+    "dogleg": optx.Dogleg,
+}
+"""Solvers of the numerical inverse, by their names."""
+
+
+def named_optimizer(
+    named: Named, inverses: Mapping[str, Inverse] | None = None
+) -> Optimizer:
+    """The optimizer that a name stands for; `inverses` are those of the problem.
+
+    **Raises:** `MissingExtra` where its package is not installed.
+
+    >>> from physgrad.names import parse_optimizer
+    >>> type(named_optimizer(parse_optimizer("newton:step_size=1/2"))).__name__
+    'Newton'
+    """
+    class_name = OPTIMIZERS[named.name].class_name
+    if class_name == "OptaxOptimizer":
+        return OptaxOptimizer(_transformation(named))
+    if class_name == "PhysicalGradient":
+        return _physical_gradient(inverses or {}, **named.settings)
+    return _CLASSES[class_name](**named.settings)
+
+
+_CLASSES = {
+    maker.__name__: maker
+    for maker in (GradientDescent, Newton, GaussNewton, LevenbergMarquardt, LBFGS)
+}
+
+
+def _physical_gradient(
+    inverses: Mapping[str, Inverse],
+    *,
+    step_size: float,
+    metric: str,
+    inverse: str = "numerical",
+    **settings: Any,
+) -> PhysicalGradient:
+    """`settings` are those of the inverse; one without a name is numerical."""
+    make = _INVERSES.get(inverse, lambda: inverses[inverse])
+    return PhysicalGradient(step_size, make(**settings), metric)
+
+
+def _numerical(*, solver: str, rtol: float | None, max_steps: int) -> NumericalInverse:
+    # the solver's own tolerances are not used: the inverse sets them, step by step
+    return NumericalInverse(SOLVERS[solver](rtol=1e-8, atol=1e-8), rtol, max_steps)
+
+
+_INVERSES = {
+    "own": lambda: None,  # the rule of the simulator itself
+    "numerical": _numerical,
+    "linearized": LinearizedInverse,
+    "transposed": TransposedInverse,
+}
+
+
+def _transformation(named: Named) -> Any:
+    try:
+        import optax  # the extra "train"
+    except ImportError as error:
+        raise MissingExtra("optax", "train", f"the optimizer {named.name}") from error
+    return getattr(optax, named.name)(**named.settings)
