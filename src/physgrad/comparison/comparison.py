@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +83,15 @@ class Comparison:
         )
         length = np.linalg.norm(step)
         return float(step @ _flat(self.direction) / length) if length > 0 else None
+
+    def difference(self, name: str, other: str) -> float | None:
+        """Mean absolute difference of the iterates of two runs in x-space.
+
+        None where one of them has more iterates.
+        """
+        ways = (jax.tree.leaves(self[key].trajectory["x"]) for key in (name, other))
+        one, two = (np.concatenate(list(map(np.ravel, way))) for way in ways)
+        return float(np.mean(np.abs(one - two))) if one.shape == two.shape else None
 
     def table(self) -> Any:
         """A `rich.table.Table`, one row a method; `print(comparison)` shows it too."""
@@ -173,18 +180,16 @@ def compare(
     if not optimizers:
         raise ValueError("a comparison needs at least one optimizer, got none")
     x0 = checked_start(x0)
-    ahead = partial(
-        compile_ahead,
+    # programs are compiled side by side; the runs, which are timed, one by one
+    seconds = compile_ahead(
         objective,
-        x0=x0,
-        num_steps=num_steps,
+        list(optimizers.values()),
+        x0,
+        num_steps,
         stop=stop,
         record_every=record_every,
         progress=progress,
     )
-    # Programs are compiled side by side; the runs, which are timed, one by one.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        seconds = list(pool.map(ahead, optimizers.values()))
     runs = {}
     for (name, optimizer), before in zip(optimizers.items(), seconds, strict=True):
         run = minimize(

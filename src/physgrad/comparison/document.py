@@ -74,6 +74,8 @@ def describe(value: Any) -> str:
     """An optimizer, rule or setting in words: `PhysicalGradient(step_size=0.3)`."""
     if isinstance(value, jax.Array | np.ndarray):
         return str(value) if value.ndim == 0 else f"array{value.shape}"
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value).__name__  # an Optax transformation: functions without names
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         if not type(value).__module__.startswith("physgrad"):
             return type(value).__name__  # a library's solver: its insides say little

@@ -49,7 +49,8 @@ def text(sheet: Table) -> str:
 
 def _title(comparison: Comparison) -> str:
     name = comparison.problem or "comparison"
-    return f"{name}: {comparison.num_steps} steps"
+    steps = comparison.num_steps
+    return f"{name}: {steps} step{'s' * (steps != 1)}"
 
 
 def _number(value: float | None, form: str = ".4g") -> str:

@@ -30,9 +30,10 @@ Solver = (
     optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser | optx.AbstractRootFinder
 )
 
-# A solver that has not lowered the residual by a hundredth in this many steps has come
-# to rest: a trust region that shrinks by 4 each time is down to 1e-5 of its size.
-PATIENCE = 8
+# A solver that has not lowered the misfit by a hundredth in this many steps has come to
+# rest. Trust regions shrink by 4 each time; line searches halve, and a first
+# quasi-Newton step can be far too long.
+PATIENCE, PATIENCE_OF_LINE_SEARCH = 8, 32
 PROGRESS = 0.99
 # The solver goes on to this part of the tolerance, and to all of it only where rounding
 # lets the misfit fall no more.
@@ -192,6 +193,7 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
     problem, while_loop = inputs
     solver, nothing = problem.solver, frozenset()
     minimizes = isinstance(solver, optx.AbstractMinimiser)
+    patience = PATIENCE_OF_LINE_SEARCH if minimizes else PATIENCE
 
     def fn(x: Flat, _: Any) -> tuple[Array, tuple[Array, Array]]:
         misfit, residual = problem.misfit(x)
@@ -216,7 +218,7 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
     def goes_on(now: _Progress) -> Array:
         exact = now.residual <= EARLY * problem.tolerance
         enough = (now.residual <= problem.tolerance) & (now.idle > 0)
-        spent = (now.idle >= PATIENCE) | (now.steps >= problem.max_steps)
+        spent = (now.idle >= patience) | (now.steps >= problem.max_steps)
         return ~(exact | enough | spent)
 
     x = problem.state.x
@@ -225,4 +227,4 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
     arrays, constants = eqx.partition(memory, eqx.is_array)
     far, none = jnp.asarray(jnp.inf, x.dtype), jnp.asarray(0)
     end = while_loop(goes_on, advance, _Progress(x, arrays, far, far, none, none))
-    return end.x, (end.steps, end.idle >= PATIENCE)
+    return end.x, (end.steps, end.idle >= patience)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import dataclasses
-import functools
+import os
 import time
 import types
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +44,9 @@ class _Program:
 _made_afresh: collections.Counter[Hashable] = collections.Counter()
 
 
+_kept: collections.OrderedDict[_Program, Any] = collections.OrderedDict()
+
+
 def run(function: Callable, *arguments: Any) -> tuple[Any, float]:
     """`function(*arguments)`, compiled: (its result, the seconds that compiling took).
 
@@ -51,13 +55,45 @@ def run(function: Callable, *arguments: Any) -> tuple[Any, float]:
     when this returns.
     """
     program, arrays = _split(function, arguments)
-    compiled, seconds = _compiled(program)
-    return jax.block_until_ready(compiled(*arrays)), seconds
+    started, seconds = time.perf_counter(), 0.0
+    if program not in _kept:
+        _keep(program, _lower(program).compile())
+        seconds = time.perf_counter() - started
+        _warn_of_fresh_functions(program)
+    _kept.move_to_end(program)
+    return jax.block_until_ready(_kept[program](*arrays)), seconds
 
 
-def prepare(function: Callable, *arguments: Any) -> float:
-    """Compile what `run` would need: the seconds it took, 0 if it was at hand."""
-    return _compiled(_split(function, arguments)[0])[1]
+def prepare(calls: Sequence[tuple[Any, ...]]) -> list[float]:
+    """Compile what `run` will need for each call: the seconds that each took.
+
+    Tracing holds Python's lock and stays on this thread, where JAX's switches are
+    set; XLA compiles the programs side by side.
+    """
+    programs = [_split(function, arguments)[0] for function, *arguments in calls]
+    missing = [p for p in dict.fromkeys(programs) if p not in _kept]
+
+    def lower(program: _Program) -> tuple[Any, float]:
+        started = time.perf_counter()
+        return _lower(program), time.perf_counter() - started
+
+    def compile_lowered(lowered: tuple[Any, float]) -> tuple[Any, float]:
+        started = time.perf_counter()
+        return lowered[0].compile(), lowered[1] + time.perf_counter() - started
+
+    seconds = {}
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        compiled = [pool.submit(compile_lowered, lower(p)) for p in missing]
+        for program, future in zip(missing, compiled, strict=True):
+            executable, seconds[program] = future.result()
+            _keep(program, executable)
+    return [seconds.pop(program, 0.0) for program in programs]
+
+
+def _keep(program: _Program, executable: Any) -> None:
+    _kept[program] = executable
+    if len(_kept) > KEPT:
+        _kept.popitem(last=False)
 
 
 def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array]]:
@@ -74,18 +110,7 @@ def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array
     return _Program(function, structure, constants, shapes, x64), arrays
 
 
-def _compiled(program: _Program) -> tuple[Any, float]:
-    started, misses = time.perf_counter(), _compile.cache_info().misses
-    compiled = _compile(program)
-    if _compile.cache_info().misses == misses:
-        return compiled, 0.0
-    seconds = time.perf_counter() - started
-    _warn_of_fresh_functions(program)
-    return compiled, seconds
-
-
-@functools.lru_cache(maxsize=KEPT)
-def _compile(program: _Program) -> Any:
+def _lower(program: _Program) -> Any:
     def flat(*arrays: Any) -> Any:
         values = iter(arrays)
         leaves = [
@@ -98,7 +123,7 @@ def _compile(program: _Program) -> Any:
         jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type)
         for a in program.arrays
     ]
-    return jax.jit(flat).lower(*structs).compile()
+    return jax.jit(flat).lower(*structs)
 
 
 def _warn_of_fresh_functions(program: _Program) -> None:
@@ -109,5 +134,5 @@ def _warn_of_fresh_functions(program: _Program) -> None:
             f"compiled {RECOMPILATIONS + 1} times for the same shapes: functions or "
             "Optax transformations are made afresh for each run; make them once, and "
             "change numbers through arrays, such as SquaredLoss(target)",
-            stacklevel=4,
+            stacklevel=5,
         )

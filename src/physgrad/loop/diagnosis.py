@@ -30,7 +30,7 @@ def explain(
     cause = Cause.none
     if end.certificate is not None:
         cause = Cause.from_code(int(end.certificate.cause))
-    if result in _OF_INVERSES and cause in _MAY_BE_DERIVATIVES:
+    if result in _MAY_BE_BLIND and cause in _MAY_BE_DERIVATIVES:
         broken = _non_finite_gradient(objective, x)
         if broken is not None:
             return Result.non_finite, broken
@@ -66,8 +66,12 @@ def explain(
     return result, messages[result]()
 
 
-# What a rule says that met a derivative of NaN or infinity, among others.
-_OF_INVERSES = {Result.inverse_failed, Result.target_not_reachable}
+# What rules and optimizers say that met a derivative of NaN or infinity, among others.
+_MAY_BE_BLIND = {
+    Result.inverse_failed,
+    Result.target_not_reachable,
+    Result.stalled,
+}
 _MAY_BE_DERIVATIVES = {Cause.none, Cause.not_finite, Cause.out_of_budget}
 
 

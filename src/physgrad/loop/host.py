@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -57,7 +57,7 @@ def minimize(
     - `stop`: None; a `Stop` on loss, gradient or step; or a function of `Reached` that
         returns a bool. A run that it ends is `converged`.
     - `record_every`: record each so-manieth iterate, and always the first and last.
-    - `progress`: a bar on stderr; None or True: on a terminal only.
+    - `progress`: a bar on stderr, on a terminal only; None: for more than 1,000 steps.
     - `callback`: called with a `Snapshot` about fifty times during the run.
     - `throw`: raise `RunError`, which carries the run, where the run fails.
 
@@ -73,11 +73,12 @@ def minimize(
     >>> run, run.trajectory["z"].tolist()
     (Run(completed, loss=1, num_steps=3), [[8.0], [4.0], [2.0], [1.0]])
     """
-    watched = callback is not None or wants_bar(progress)
+    shown = wants_bar(progress, num_steps)
+    watched = callback is not None or shown
     chunks = _Chunks(objective, optimizer, x0, num_steps, stop, record_every, watched)
     if not (callback is None or callable(callback)):
         raise TypeError(f"callback must be a function of a Snapshot, got {callback!r}")
-    with reporter(wants_bar(progress)) as show:
+    with reporter(shown) as show:
         while chunks.goes_on:
             chunks.advance()
             show(chunks.snapshot())
@@ -91,18 +92,21 @@ def minimize(
 
 def compile_ahead(
     objective: Objective,
-    optimizer: Optimizer,
+    optimizers: Sequence[Optimizer],
     x0: PyTree,
     num_steps: int = 100,
     *,
     stop: StopRule = None,
     record_every: int = 1,
     progress: bool | None = None,
-) -> float:
-    """Compile what `minimize` will need first, without running: the seconds it took."""
-    watched = wants_bar(progress)
-    chunks = _Chunks(objective, optimizer, x0, num_steps, stop, record_every, watched)
-    return compiled.prepare(*chunks.program())
+) -> list[float]:
+    """Compile what `minimize` will need first with each optimizer: the seconds."""
+    watched = wants_bar(progress, num_steps)
+    runs = [
+        _Chunks(objective, optimizer, x0, num_steps, stop, record_every, watched)
+        for optimizer in optimizers
+    ]
+    return compiled.prepare([run.program() for run in runs])
 
 
 def _check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+# So few steps are not worth a bar: with one, two programs are compiled, not one.
+FEW_STEPS = 1000
 # Runs shorter than this show no bar.
 PATIENCE_SECONDS = 0.5
 
@@ -25,9 +27,10 @@ class Snapshot(NamedTuple):
     """The present iterate, a PyTree."""
 
 
-def wants_bar(progress: bool | None) -> bool:
-    """Whether to show a bar: on a terminal, unless told not to."""
-    return progress is not False and sys.stderr.isatty()
+def wants_bar(progress: bool | None, num_steps: int) -> bool:
+    """Whether to show a bar: on a terminal, for a long run or if told to."""
+    wanted = num_steps > FEW_STEPS if progress is None else progress
+    return wanted and sys.stderr.isatty()
 
 
 @contextlib.contextmanager
