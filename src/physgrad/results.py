@@ -91,6 +91,8 @@ class Cause(_Code):
     """P^-1(P(x0)) is not x0: seen before the first step."""
     start_jumped = "start_jumped"
     """P^-1(P(x0)) maps to P(x0), but lies on another branch than x0."""
+    start_not_finite = "start_not_finite"
+    """P^-1(P(x0)) is NaN or infinite."""
     out_of_budget = "out_of_budget"
     """A numerical inverse used up its steps."""
 
@@ -107,6 +109,8 @@ _INVERSE_ADVICE = {
     "check the formula and its argument order, inverse(z, x)",
     Cause.start_jumped: "before the first step, inverse(forward(x0)) is another "
     "preimage than x0; return the one nearest to x, as in inverse(z, x)",
+    Cause.start_not_finite: "before the first step, inverse(forward(x0)) is NaN or "
+    "infinite; check the formula and its argument order, inverse(z, x)",
     Cause.out_of_budget: "it did not converge; lower step_size, raise max_steps, or "
     "start closer to the solution",
     Cause.none: "no reason was recorded",
@@ -115,14 +119,14 @@ _INVERSE_ADVICE = {
 
 def inverse_message(cause: Cause, step: int, residual: float, tolerance: float) -> str:
     """One line for `Result.inverse_failed`: where, how far off, and what to do."""
-    where = "at the start" if cause.name in _AT_START else f"in step {step}"
+    where = "at the start" if cause in _AT_START else f"in step {step}"
     numbers = ""
-    if cause is not Cause.not_finite:
+    if cause not in (Cause.not_finite, Cause.start_not_finite):
         numbers = f" (residual {residual:.3g}, tolerance {tolerance:.3g})"
     return f"the inverse failed {where}{numbers}: {_INVERSE_ADVICE[cause]}"
 
 
-_AT_START = {"not_identity", "start_jumped"}
+_AT_START = (Cause.not_identity, Cause.start_jumped, Cause.start_not_finite)
 
 
 class RunError(RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from physgrad.inverses.certificate import certificate_tolerance, certify
 from physgrad.inverses.flat import Flat, FlatMap
 from physgrad.inverses.numerical import NumericalInverse
 from physgrad.inverses.rule import Inverse, Metric, PullBack, as_rule
+from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
 from physgrad.results import Result
 
@@ -47,9 +49,9 @@ class Simulator(eqx.Module):
     """How a point in z is pulled back to x."""
 
     def __check_init__(self) -> None:
-        if not callable(self.forward):
+        if not callable(self.forward) or isinstance(self.forward, type):
             raise TypeError(
-                f"forward must be a function z = P(x), got {self.forward!r}"
+                f"forward must be a function z = P(x), got {brief(self.forward)}"
             )
 
     def __call__(self, x: PyTree) -> PyTree:
@@ -104,6 +106,11 @@ class Chain(eqx.Module):
     """The names of the spaces, first to last."""
 
     def __init__(self, *simulators: Callable, names: tuple[str, ...] | None = None):
+        if simulators and isinstance(simulators[0], list | tuple):
+            raise TypeError(
+                "a chain takes its simulators one by one, got a "
+                f"{type(simulators[0]).__name__}: Chain(*simulators)"
+            )
         links: list[Simulator] = []
         for link in simulators:
             if isinstance(link, Chain):
@@ -113,7 +120,7 @@ class Chain(eqx.Module):
         if not links:
             raise ValueError("a chain must have at least one simulator, got none")
         between = tuple(f"z{i}" for i in range(1, len(links)))
-        names = ("x", *between, "z") if names is None else tuple(names)
+        names = _space_names(("x", *between, "z") if names is None else names)
         if len(names) != len(links) + 1 or len(set(names)) != len(names):
             raise ValueError(
                 f"a chain of {len(links)} needs {len(links) + 1} different names of "
@@ -138,6 +145,16 @@ class Chain(eqx.Module):
         if len(self.simulators) == 1:
             return self.simulators[0].rule
         return ChainInverse(tuple(simulator.rule for simulator in self.simulators))
+
+
+def _space_names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list | tuple) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise TypeError(f"names must be the names of all spaces, got {brief(names)}")
+    if "" in names:
+        raise ValueError(f"names must not be empty, got {names}")
+    return tuple(names)
 
 
 class ChainInverse(Inverse):
@@ -192,7 +209,7 @@ def _whole(
     rtol = len(answers) * jnp.sqrt(jnp.finfo(x.dtype).eps)
     promised = jnp.stack([jnp.asarray(a.tolerance) for a in answers])
     exact = jnp.all(jnp.isfinite(promised)) & (result == Result.completed.code)
-    whole = certificate_tolerance(z_target, state, rtol)
+    whole = certificate_tolerance(forward, z_target, state, rtol)
     answer = certify(forward, x, z_target, state, jnp.where(exact, whole, jnp.inf))
 
     def pick(of_link: Array | float, of_whole: Array | float) -> Array:

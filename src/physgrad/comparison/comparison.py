@@ -16,7 +16,7 @@ from physgrad.comparison.archive import load_runs, saved_files
 from physgrad.comparison.document import describe, document
 from physgrad.comparison.frame import frame
 from physgrad.comparison.table import table, text
-from physgrad.loop.host import compile_ahead, minimize
+from physgrad.loop.host import minimize
 from physgrad.loop.start import checked_start
 from physgrad.loop.stopping import StopRule
 from physgrad.names import package_version
@@ -61,7 +61,7 @@ class Comparison:
     def start(self) -> PyTree:
         """x0, a PyTree of arrays."""
         run = next(iter(self.runs.values()))
-        return jax.tree.map(lambda a: a[0], run.trajectory["x"])
+        return jax.tree.map(lambda a: a[0], _way(run))
 
     def distance(self, name: str) -> float | None:
         """|x - solution| at the end of a run; None without a known solution."""
@@ -77,7 +77,7 @@ class Comparison:
         """
         if self.direction is None or len(self[name].trajectory) < 2:
             return None
-        x = self[name].trajectory["x"]
+        x = _way(self[name])
         step = _flat(jax.tree.map(lambda a: a[0], x)) - _flat(
             jax.tree.map(lambda a: a[1], x)
         )
@@ -89,7 +89,7 @@ class Comparison:
 
         None where one of them has more iterates.
         """
-        ways = (jax.tree.leaves(self[key].trajectory["x"]) for key in (name, other))
+        ways = (jax.tree.leaves(_way(self[key])) for key in (name, other))
         one, two = (np.concatenate(list(map(np.ravel, way))) for way in ways)
         return float(np.mean(np.abs(one - two))) if one.shape == two.shape else None
 
@@ -177,22 +177,19 @@ def compare(
         raise TypeError(
             f"optimizers must map names to optimizers, got {type(optimizers).__name__}"
         )
+    if not all(isinstance(name, str) for name in optimizers):
+        raise TypeError(f"names of optimizers must be text, got {list(optimizers)}")
     if not optimizers:
         raise ValueError("a comparison needs at least one optimizer, got none")
     x0 = checked_start(x0)
-    # programs are compiled side by side; the runs, which are timed, one by one
-    seconds = compile_ahead(
-        objective,
-        list(optimizers.values()),
-        x0,
-        num_steps,
-        stop=stop,
-        record_every=record_every,
-        progress=progress,
-    )
-    runs = {}
-    for (name, optimizer), before in zip(optimizers.items(), seconds, strict=True):
-        run = minimize(
+    for what, tree in (("solution", solution), ("direction", direction)):
+        if tree is not None and _flat(tree).shape != _flat(x0).shape:
+            raise ValueError(
+                f"{what} must have {_flat(x0).size} entries like x0, got "
+                f"{_flat(tree).size}"
+            )
+    runs = {
+        name: minimize(
             objective,
             optimizer,
             x0,
@@ -201,11 +198,15 @@ def compare(
             record_every=record_every,
             progress=progress,
         )
-        compile_seconds = run.seconds.compile + before
-        total = run.seconds._replace(compile=compile_seconds)
-        runs[name] = dataclasses.replace(run, seconds=total)
+        for name, optimizer in optimizers.items()
+    }
     words = {name: describe(optimizer) for name, optimizer in optimizers.items()}
     return Comparison(runs, words, num_steps, problem, solution, direction, objective)
+
+
+def _way(run: Run) -> PyTree:
+    """The iterates in x-space, whatever name that has."""
+    return next(iter(run.trajectory.spaces.values()))
 
 
 def _flat(tree: PyTree) -> np.ndarray:

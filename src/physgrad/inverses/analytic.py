@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from physgrad.inverses.certificate import certificate_tolerance, certify, round_trip
 from physgrad.inverses.flat import Flat, FlatMap, call_user, leaf_name
 from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
+from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
 
 
@@ -51,10 +53,16 @@ class AnalyticInverse(Inverse):
     ) -> PullBack:
         del metric  # an exact preimage leaves no misfit to be measured
         rtol = jnp.sqrt(jnp.finfo(z_target.dtype).eps)
-        x = self._preimage(forward, z_target, state)
-        tolerance = certificate_tolerance(z_target, state, rtol)
-        cost = Evaluations(inverse=1)
-        return certify(forward, x, z_target, state, tolerance, evaluations=cost)
+        preimage = partial(self._preimage, forward)
+        return certify(
+            forward,
+            preimage(z_target, state),
+            z_target,
+            state,
+            certificate_tolerance(forward, z_target, state, rtol),
+            evaluations=Evaluations(inverse=1),
+            preimage=preimage,
+        )
 
     def verify(self, forward: FlatMap, state: State) -> PullBack:
         return round_trip(forward, self._preimage(forward, state.z, state), state)
@@ -73,7 +81,7 @@ def takes_state(function: Callable) -> bool:
     """Whether an inverse is f(z, x) rather than f(z) (`TypeError` if it is neither)."""
     expected = "an inverse must be a function f(z) or f(z, x)"
     if not callable(function):
-        raise TypeError(f"{expected}, got {function!r}")
+        raise TypeError(f"{expected}, got {brief(function)}")
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some built-in callables have no signature

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
-from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest
+from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest, largest_by_leaf
 from physgrad.inverses.rule import Evaluations, Metric, PullBack
 from physgrad.inverses.state import State
 from physgrad.results import Cause, Result
@@ -17,18 +20,28 @@ from physgrad.results import Cause, Result
 # powers and exponentials stay below it at one end at least, a sign flip or a turn by
 # 2 pi does not.
 JUMP = 4.0
+# A continuous branch shrinks x by far more than JUMP in so many halvings of z.
+HALVINGS = 8
+# Slopes at the ends of a step are taken over this part of it: far less, and rounding
+# would look like a slope.
+PART = 1 / 16
 ROUNDING = 16.0
 
 
-def certificate_tolerance(z_target: Flat, state: State, rtol: Scalar | float) -> Scalar:
-    """rtol |z~ - z| + 16 eps scale, the scale being max(|z~|, |z0|, |J| |x0|).
+def certificate_tolerance(
+    forward: FlatMap, z_target: Flat, state: State, rtol: Scalar | float
+) -> Float[Array, " leaves"]:
+    """rtol |z~ - z| + 16 eps scale, for each leaf of z.
+
+    The scale is the largest of |z~|, |z0| and |J| |x0|.
 
     Relative to the step alone an exact inverse in float32 would be called a liar near
-    the optimum, where the step is smaller than the rounding of z.
+    the optimum, where the step is smaller than the rounding of z. Leaf by leaf, since
+    leaves may have different units: 1e9 in one must not hide 1e-9 in another.
     """
-    scale = jnp.maximum(largest(z_target), state.scale[0])
+    scale = jnp.maximum(largest_by_leaf(forward, z_target), state.scale)
     eps = jnp.finfo(z_target.dtype).eps
-    return rtol * largest(z_target - state.z) + ROUNDING * eps * scale
+    return rtol * largest_by_leaf(forward, z_target - state.z) + ROUNDING * eps * scale
 
 
 def certify(
@@ -36,21 +49,22 @@ def certify(
     x: Flat,
     z_target: Flat,
     state: State,
-    tolerance: Scalar,
+    tolerance: Float[Array, " leaves"],
     *,
     evaluations: Evaluations | None = None,
+    preimage: Callable[[Flat, State], Flat] | None = None,
 ) -> PullBack:
     """Measure |P(x+) - z~| and whether x+ is on the branch of x; name what is not so.
 
-    One call of the simulator; two Jacobian-vector products where x moved suspiciously
-    far for the step in z.
+    One call of the simulator; two more where x moved suspiciously far for the step in
+    z. The residual and tolerance of the answer are those of the worst leaf of z.
     """
     z = forward(x)
-    residual = largest(z - z_target)
-    finite = jnp.isfinite(residual) & jnp.all(jnp.isfinite(x))
+    residual = largest_by_leaf(forward, z - z_target)
+    finite = jnp.all(jnp.isfinite(residual)) & jnp.all(jnp.isfinite(x))
     cost = (evaluations or Evaluations()) + Evaluations(forward=1)
-    missed = ~(residual <= tolerance)
-    jumped = jumps(forward, x, z, state, tolerance)
+    missed = ~jnp.all(residual <= tolerance)
+    jumped = jumps(forward, x, z, state, tolerance, preimage)
     cause = jnp.where(
         ~finite,
         Cause.not_finite.code,
@@ -63,27 +77,81 @@ def certify(
     result = jnp.where(
         cause == Cause.none.code, Result.completed.code, Result.inverse_failed.code
     )
-    return PullBack(x, z, residual, result, tolerance, cause, None, cost)
+    worst = jnp.argmax(excess(residual, tolerance))
+    return PullBack(x, z, residual[worst], result, tolerance[worst], cause, None, cost)
 
 
-def jumps(forward: FlatMap, x: Flat, z: Flat, state: State, tolerance: Scalar) -> Array:
+def excess(
+    residual: Float[Array, " leaves"], tolerance: Float[Array, " leaves"]
+) -> Float[Array, " leaves"]:
+    """residual / tolerance: at most 1 where the certificate holds."""
+    return residual / jnp.maximum(tolerance, jnp.finfo(tolerance.dtype).tiny)
+
+
+def jumps(
+    forward: FlatMap,
+    x: Flat,
+    z: Flat,
+    state: State,
+    tolerance: Float[Array, " leaves"],
+    preimage: Callable[[Flat, State], Flat] | None = None,
+) -> Bool[Array, ""]:
     """Whether x+ lies on another branch than x: |J (x+ - x)| far above |z+ - z|.
 
-    Both ends of the step must say so: along one branch the secant lies between the
-    slopes at its ends. Only evaluated where |x+ - x| is large for |z+ - z|, compared
-    with the gain of the run so far.
+    Only looked at where |x+ - x| is large for |z+ - z|, compared with the gain of the
+    run so far. In one dimension the secant of a branch lies between the slopes at its
+    ends, so both ends must say so. In more, a long way round does not: where the rule
+    has a formula, `preimage(z, state)`, the step in z is halved, again and again around
+    the larger change of x, which shrinks along a branch and does not across a jump.
     """
-    x, z, state = lax.stop_gradient((x, z, state))
-    dx = x - state.x
-    allowed = JUMP * (largest(z - state.z) + lax.stop_gradient(tolerance))
+    z, tolerance = lax.stop_gradient((z, tolerance))
+    start, end = (state.x, state.z), (x, z)
+    start, end = lax.stop_gradient((start, end))
+    allowed = JUMP * (largest_by_leaf(forward, z - state.z) + tolerance)
+    suspicious = largest(x - state.x) * state.gain[0] > jnp.min(allowed)
 
-    def both_ends() -> Array:
-        here = largest(jax.jvp(forward, (state.x,), (dx,))[1])
-        there = largest(jax.jvp(forward, (x,), (dx,))[1])
-        return (here > allowed) & (there > allowed)
+    def both_ends() -> Bool[Array, ""]:
+        return _far_apart(forward, start, end, tolerance)
 
-    suspicious = largest(dx) * state.gain[0] > allowed
-    return lax.cond(suspicious, both_ends, lambda: jnp.asarray(False))
+    jumped = lax.cond(suspicious, both_ends, lambda: jnp.asarray(False))
+    if preimage is None:
+        return jumped
+
+    def halved() -> Bool[Array, ""]:
+        def halve(_: Any, ends: Any) -> Any:
+            (x_left, z_left), (x_right, z_right) = ends
+            z_middle = z_left + (z_right - z_left) / 2
+            x_middle = preimage(z_middle, state.move((x_left, z_left)))
+            left = largest(x_middle - x_left) >= largest(x_right - x_middle)
+            middle = x_middle, z_middle
+            lower = (x_left, z_left), middle
+            upper = middle, (x_right, z_right)
+            return jax.tree.map(lambda a, b: jnp.where(left, a, b), lower, upper)
+
+        left, right = lax.fori_loop(0, HALVINGS, halve, (start, end))
+        return _far_apart(forward, left, right, tolerance / 2**HALVINGS)
+
+    return lax.cond(jumped, halved, lambda: jnp.asarray(False))
+
+
+def _far_apart(
+    forward: FlatMap,
+    start: tuple[Flat, Flat],
+    end: tuple[Flat, Flat],
+    tolerance: Float[Array, " leaves"],
+) -> Bool[Array, ""]:
+    """Whether the slopes at both ends, times dx, are far above dz, in a leaf of z.
+
+    The slopes are finite differences over a part of the step: the simulator need not
+    have a derivative.
+    """
+    (x_start, z_start), (x_end, z_end) = start, end
+    dx = x_end - x_start
+    allowed = JUMP * (largest_by_leaf(forward, z_end - z_start) + tolerance)
+    here = (forward(x_start + PART * dx) - z_start) / PART
+    there = (z_end - forward(x_end - PART * dx)) / PART
+    far = [largest_by_leaf(forward, dz) > allowed for dz in (here, there)]
+    return jnp.any(far[0] & far[1])
 
 
 def round_trip(forward: FlatMap, x: Flat, state: State) -> PullBack:
@@ -93,9 +161,13 @@ def round_trip(forward: FlatMap, x: Flat, state: State) -> PullBack:
     catches a formula that is wrong, its later certificates one that is inexact.
     """
     rtol = jnp.sqrt(jnp.finfo(state.z.dtype).eps)
-    tolerance = rtol * jnp.maximum(largest(state.z), state.scale[0])
+    tolerance = rtol * jnp.maximum(largest_by_leaf(forward, state.z), state.scale)
     answer = certify(forward, x, state.z, state, tolerance)
-    at_start = {Cause.missed: Cause.not_identity, Cause.jumped: Cause.start_jumped}
+    at_start = {
+        Cause.missed: Cause.not_identity,
+        Cause.jumped: Cause.start_jumped,
+        Cause.not_finite: Cause.start_not_finite,
+    }
     cause = answer.cause
     for during, before in at_start.items():
         cause = jnp.where(answer.cause == during.code, before.code, cause)

@@ -6,6 +6,9 @@ floating dtype; `FlatMap` ravels and unravels around the user's functions.
 
 from __future__ import annotations
 
+import inspect
+import os
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +16,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
+
+from physgrad.inverses.settings import brief
 
 Flat = Float[Array, " _"]
 Scalar = Float[Array, ""]
@@ -26,6 +32,9 @@ _TRACER_ERRORS = (
     jax.errors.ConcretizationTypeError,
     jax.errors.NonConcreteBooleanIndexError,
 )
+# Code in these packages is not the user's.
+_NOT_THE_USERS = ("jax", "jaxlib", "jaxtyping", "beartype", "numpy", "equinox")
+_NOT_THE_USERS += ("lineax", "optimistix", "physgrad")
 
 
 def largest(vector: Flat) -> Scalar:
@@ -52,6 +61,24 @@ def check_leaf(leaf: Any, name: str, hint: str = "") -> None:
     raise TypeError(f"{name} must be a float32 or float64 array, got {got}{hint}")
 
 
+def real_array(leaf: Any, name: str) -> jax.Array:
+    """A real number or array as a JAX array; whole numbers become floats.
+
+    **Raises:** `TypeError` for anything else: text, None, objects, bools, complex.
+    """
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a floating array, got a masked one; fill it")
+    number = isinstance(leaf, int | float) and not isinstance(leaf, bool)
+    if not number and not hasattr(leaf, "__array__"):
+        raise TypeError(f"{name} must be a floating array, got {brief(leaf)}")
+    array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        return jnp.asarray(array, dtype=float)
+    check_leaf(array, name)
+    with np.errstate(over="ignore"):
+        return jnp.asarray(array)
+
+
 def flatten(tree: PyTree, name: str, hint: str = "") -> tuple[Flat, Callable]:
     """Ravel a PyTree of floating arrays: (vector, function that undoes it).
 
@@ -65,24 +92,57 @@ def flatten(tree: PyTree, name: str, hint: str = "") -> tuple[Flat, Callable]:
     if len(dtypes) > 1:
         raise TypeError(f"{name} must have one dtype, got {' and '.join(dtypes)}")
     if sum(leaf.size for _, leaf in leaves) == 0:
-        raise ValueError(f"{name} has no entries")
+        raise ValueError(f"{name} has no entries, got {brief(tree)}")
     return ravel_pytree(tree)
 
 
 def call_user(function: Callable, what: str, *args: Any) -> Any:
     """Call a user's function; say where it left JAX if it did (`TypeError`)."""
+    _check_arguments(function, what, args)
     try:
         return function(*args)
     except _TRACER_ERRORS as error:
-        code = getattr(function, "__code__", None)
         frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if code is not None and f.filename == code.co_filename]
-        where = f"line {own[-1].lineno}" if own else "see the error above"
+        own = [f for f in frames if not is_library(f.filename)]
+        where = "see the error above"
+        if own:
+            where = f"line {own[-1].lineno} of {os.path.basename(own[-1].filename)}"
         raise TypeError(
             f"{what} must use jax.numpy; {where}: NumPy functions, float(), and Python "
             "`if` or `while` on array values cannot be traced (use jnp.where, "
             "jax.lax.cond)"
         ) from error
+
+
+def _check_arguments(function: Callable, what: str, args: tuple[Any, ...]) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in callables have no signature
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise TypeError(
+            f"{what} is called with {len(args)} argument{'s' * (len(args) > 1)}, but "
+            f"{name}{signature} does not take that: {error}"
+        ) from None
+
+
+def is_library(filename: str) -> bool:
+    """Whether a file belongs to physgrad or what it stands on, not to a user."""
+    homes = [
+        os.path.dirname(module.__file__ or "") + os.sep
+        for module in map(sys.modules.get, _NOT_THE_USERS)
+        if module is not None
+    ]
+    return filename.startswith(("<@", *homes))
+
+
+def largest_by_leaf(forward: FlatMap, z: Flat) -> Float[Array, " leaves"]:
+    """The largest magnitude in each leaf of the user's z that has entries."""
+    leaves = jax.tree.leaves(forward.unravel_z(z))
+    return jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves if leaf.size])
 
 
 class FlatMap(eqx.Module):
@@ -122,6 +182,21 @@ class FlatMap(eqx.Module):
         return self.unravels[-1](z)
 
 
+def _output(function: Callable, x: PyTree) -> PyTree:
+    """What a simulator returns (`TypeError` for text and other objects in it)."""
+    z = call_user(function, "the simulator", x)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(z):
+        if not isinstance(leaf, complex | float | int | jax.Array):
+            check_leaf(leaf, leaf_name("the simulator's output", path), _hint(z))
+    return z
+
+
+def _hint(z: PyTree) -> str:
+    if isinstance(z, tuple):
+        return "; return only the physical state, no auxiliary values"
+    return ""
+
+
 def flat_map(functions: tuple[Callable, ...], x: PyTree) -> tuple[FlatMap, Flat]:
     """Ravel around `functions` at the structure of `x`: (the flat map, x as a vector).
 
@@ -132,14 +207,9 @@ def flat_map(functions: tuple[Callable, ...], x: PyTree) -> tuple[FlatMap, Flat]
     x_flat, unravel = flatten(x, "x")
     unravels, tree = [unravel], x
     for function in functions:
-        tree = jax.eval_shape(
-            lambda t, f=function: call_user(f, "the simulator", t), tree
-        )
-        hint = ""
-        if isinstance(tree, tuple):
-            hint = "; return only the physical state, no auxiliary values"
+        tree = jax.eval_shape(lambda t, f=function: _output(f, t), tree)
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), tree)
-        z_flat, unravel = flatten(zeros, "the simulator's output", hint)
+        z_flat, unravel = flatten(zeros, "the simulator's output", _hint(tree))
         if z_flat.dtype != x_flat.dtype:
             raise TypeError(
                 f"the simulator must keep the dtype of x, {x_flat.dtype}, "

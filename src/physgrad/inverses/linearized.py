@@ -10,7 +10,7 @@ from physgrad.inverses.certificate import report
 from physgrad.inverses.flat import Flat, FlatMap, Scalar
 from physgrad.inverses.jacobian import dense_jacobian
 from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
-from physgrad.inverses.settings import not_negative
+from physgrad.inverses.settings import brief, not_negative
 from physgrad.inverses.state import State
 from physgrad.spectral import damped_solution
 
@@ -46,6 +46,12 @@ class LinearizedInverse(Inverse):
     """Added to the diagonal of J^T B J."""
     solver: lx.AbstractLinearSolver | None = None
     """None: dense; otherwise a lineax least-squares solver."""
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.solver, lx.AbstractLinearSolver | None):
+            raise TypeError(
+                f"solver must be None or a lineax solver, got {brief(self.solver)}"
+            )
 
     def pull_back(
         self, forward: FlatMap, z_target: Flat, state: State, metric: Metric

@@ -13,7 +13,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from physgrad.inverses.certificate import certificate_tolerance, certify
-from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest
+from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest, largest_by_leaf
+from physgrad.inverses.jacobian import DENSE_BYTES, check_dense
 from physgrad.inverses.rule import (
     Code,
     Evaluations,
@@ -30,13 +31,19 @@ Solver = (
     optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser | optx.AbstractRootFinder
 )
 
-# A solver that has not lowered the misfit by a hundredth in this many steps has come to
+# A solver that has not lowered the misfit by 1e-4 of it in this many steps has come to
 # rest. Trust regions shrink by 4 each time; line searches halve, and a first
 # quasi-Newton step can be far too long.
 PATIENCE, PATIENCE_OF_LINE_SEARCH = 8, 32
-PROGRESS = 0.99
-# The solver goes on to this part of the tolerance, and to all of it only where rounding
-# lets the misfit fall no more.
+PROGRESS = 0.9999
+# Slopes within this factor are no reason for units of their own.
+ALIKE = 1e3
+# A misfit at right angles to the columns of R J, to this many sqrt(eps), is smallest.
+ANGLE = 30.0
+# Slope of the misfit in the units that trust regions work in.
+STEEP = 4.0
+# The solver goes on to this part of eps^(3/4) of the step; it rests before, within the
+# tolerance, where rounding lets the misfit fall no more.
 EARLY = 0.05
 
 
@@ -107,11 +114,17 @@ class NumericalInverse(Inverse):
                 f"a root finder needs as many entries in z as in x, got {state.z.size} "
                 f"and {state.x.size}; use a least-squares solver"
             )
+        if not isinstance(self.solver, optx.AbstractMinimiser):
+            check_dense(
+                state.z.size,
+                state.x,
+                "NumericalInverse(solver=optimistix.LBFGS(1e-8, 1e-8)), a minimizer",
+            )
         if square and metric.factor is None:
             metric = identity_metric(state.z)  # a root has no misfit to be weighted
         eps = float(jnp.finfo(z_target.dtype).eps)
         rtol = eps**0.75 if self.rtol is None else self.rtol
-        tolerance = certificate_tolerance(z_target, state, rtol)
+        tolerance = certificate_tolerance(forward, z_target, state, rtol)
         problem = _Problem(
             self.solver,
             forward,
@@ -134,16 +147,15 @@ class NumericalInverse(Inverse):
         if isinstance(self.solver, optx.AbstractMinimiser):
             cost += Evaluations(vjp=steps)
         else:
-            cost += Evaluations(jvp=steps * state.x.size)
+            cost += Evaluations(jvp=(steps + 1) * state.x.size)
         answer = certify(forward, x, z_target, state, tolerance, evaluations=cost)
-        return _explain_miss(answer, at_rest, self.solver)
+        return _explain_miss(answer, at_rest)
 
 
-def _explain_miss(answer: PullBack, at_rest: Array, solver: Solver) -> PullBack:
+def _explain_miss(answer: PullBack, at_rest: Array) -> PullBack:
     """A descent that came to rest off the target has found the nearest point."""
     missed = answer.cause == Cause.missed.code
-    descends = not isinstance(solver, optx.AbstractRootFinder)
-    nearest = missed & at_rest & descends
+    nearest = missed & at_rest
     result = jnp.where(nearest, Result.target_not_reachable.code, answer.result)
     cause = jnp.where(missed, Cause.out_of_budget.code, answer.cause)
     cause = jnp.where(nearest, Cause.none.code, cause)
@@ -158,15 +170,27 @@ class _Problem(eqx.Module):
     z_target: Flat
     state: State
     root: lx.AbstractLinearOperator
-    tolerance: Scalar
+    tolerance: Float[Array, " leaves"]
     max_steps: int = eqx.field(static=True)
 
-    def misfit(self, x: Flat) -> tuple[Flat, Scalar]:
-        """R (P(x) - z~), scaled to 1 at the start; the largest entry of |P(x) - z~|."""
+    def misfit(self, x: Flat) -> tuple[Flat, Float[Array, " leaves"]]:
+        """R (P(x) - z~), scaled to 1 at the start; |P(x) - z~| in each leaf."""
         start = largest(self.root.mv(self.state.z - self.z_target))
         scale = lax.stop_gradient(jnp.where(start > 0, start, 1.0))
         difference = self.forward(x) - self.z_target
-        return self.root.mv(difference) / scale, largest(difference)
+        by_leaf = largest_by_leaf(self.forward, difference)
+        return self.root.mv(difference) / scale, lax.stop_gradient(by_leaf)
+
+    def goal(self) -> Float[Array, " leaves"]:
+        """Where to stop: far below the step asked for, or at the rounding of z~.
+
+        Not the tolerance, which knows the rounding at the start of the run: near the
+        optimum that would be to stop before having moved at all.
+        """
+        forward, eps = self.forward, jnp.finfo(self.z_target.dtype).eps
+        step = largest_by_leaf(forward, self.z_target - self.state.z)
+        rounding = eps * largest_by_leaf(forward, self.z_target)
+        return EARLY * eps**0.75 * step + rounding
 
 
 def _stationarity(x: Flat, inputs: tuple[Any, ...]) -> Flat:
@@ -181,10 +205,10 @@ class _Progress(eqx.Module):
     """The arrays of the solver's own state."""
     best: Scalar
     """Smallest squared misfit so far."""
-    residual: Scalar
-    """|P(x) - z~|, at the last accepted point."""
+    residual: Float[Array, " leaves"]
+    """|P(x) - z~| in each leaf of z, at the last accepted point."""
     idle: Code
-    """Steps since the misfit last fell by a hundredth."""
+    """Steps since the misfit last fell noticeably."""
     steps: Code
 
 
@@ -193,18 +217,22 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
     problem, while_loop = inputs
     solver, nothing = problem.solver, frozenset()
     minimizes = isinstance(solver, optx.AbstractMinimiser)
+    descends = not isinstance(solver, optx.AbstractRootFinder)
     patience = PATIENCE_OF_LINE_SEARCH if minimizes else PATIENCE
+    patience = patience if descends else problem.max_steps
 
-    def fn(x: Flat, _: Any) -> tuple[Array, tuple[Array, Array]]:
-        misfit, residual = problem.misfit(x)
+    units, goal = _units(problem, dense=not minimizes), problem.goal()
+
+    def fn(u: Flat, _: Any) -> tuple[Array, tuple[Array, Array]]:
+        misfit, residual = problem.misfit(units * u)
         squared = misfit @ misfit
         return (squared if minimizes else misfit), (squared, residual)
 
     def advance(now: _Progress) -> _Progress:
         memory = eqx.combine(now.memory, constants)
-        x, memory, (squared, residual) = solver.step(
-            fn, now.x, None, {}, memory, nothing
-        )
+        x, memory, aux = solver.step(fn, now.x, None, {}, memory, nothing)
+        # what `step` returns may be of the point before; the solver knows better
+        squared, residual = getattr(memory, "aux", aux)
         fell = squared < PROGRESS * now.best
         return _Progress(
             x,
@@ -216,15 +244,74 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
         )
 
     def goes_on(now: _Progress) -> Array:
-        exact = now.residual <= EARLY * problem.tolerance
-        enough = (now.residual <= problem.tolerance) & (now.idle > 0)
+        exact = jnp.all(now.residual <= goal)
+        enough = jnp.all(now.residual <= problem.tolerance) & (now.idle > 0)
         spent = (now.idle >= patience) | (now.steps >= problem.max_steps)
         return ~(exact | enough | spent)
 
-    x = problem.state.x
+    x = problem.state.x / units
     f_struct, aux_struct = jax.eval_shape(fn, x, None)
     memory = solver.init(fn, x, None, {}, f_struct, aux_struct, nothing)
     arrays, constants = eqx.partition(memory, eqx.is_array)
     far, none = jnp.asarray(jnp.inf, x.dtype), jnp.asarray(0)
-    end = while_loop(goes_on, advance, _Progress(x, arrays, far, far, none, none))
-    return end.x, (end.steps, end.idle >= patience)
+    unknown = jnp.full_like(goal, jnp.inf)
+    start = _Progress(x, arrays, far, unknown, none, none)
+    end = while_loop(goes_on, advance, start)
+    x = units * end.x
+
+    def stationary() -> Array:
+        return _is_stationary(problem, x) if descends else jnp.asarray(False)
+
+    missed = jnp.any(end.residual > problem.tolerance)
+    at_rest = lax.cond(missed, stationary, lambda: jnp.asarray(False))
+    return x, (end.steps, at_rest)
+
+
+def _slopes(problem: _Problem, x: Flat) -> Float[Array, "z x"]:
+    """The dense derivative of the scaled misfit."""
+    return jax.jacfwd(lambda x: problem.misfit(x)[0])(x)
+
+
+def _usual_slope(problem: _Problem) -> Scalar:
+    """The largest slope of the run so far, in units of the scaled misfit."""
+    step = largest(problem.z_target - problem.state.z)
+    return problem.state.gain[0] / jnp.where(step > 0, step, 1.0)
+
+
+def _is_stationary(problem: _Problem, x: Flat) -> Array:
+    """Whether the misfit cannot be lowered nearby: it is at right angles to R J.
+
+    Column by column, as in MINPACK, held against their size here or the largest slope
+    of the run so far, since a column may vanish on the way; for Jacobians that do not
+    fit, by the size of J^T R^T r alone.
+    """
+    misfit = problem.misfit(x)[0]
+    small = ANGLE * jnp.sqrt(jnp.finfo(x.dtype).eps) * jnp.linalg.norm(misfit)
+    if x.size * misfit.size * x.dtype.itemsize <= DENSE_BYTES:
+        columns = _slopes(problem, x)
+        sizes = jnp.maximum(jnp.linalg.norm(columns, axis=0), _usual_slope(problem))
+        return jnp.all(jnp.abs(columns.T @ misfit) <= small * sizes)
+    gradient, start = (_stationarity(p, (problem,)) for p in (x, problem.state.x))
+    return jnp.linalg.norm(gradient) <= small * jnp.linalg.norm(start)
+
+
+def _units(problem: _Problem, dense: bool) -> Flat:
+    """Units of x in which the misfit has slopes of one size, as powers of two.
+
+    The first trust region of a solver is 1, and so is its damping, in whatever units x
+    has: with steep slopes both let the first full step through. A line search starts
+    along the gradient, which is of the right length where slopes are 1. Entries with
+    slopes alike, and all those of a wide simulator, have one unit, so that where many
+    points are nearest the step stays the shortest one.
+    """
+    x, z = problem.state.x, problem.state.z
+    if dense and x.size <= z.size:
+        slope = jnp.linalg.norm(_slopes(problem, x), axis=0)
+        alike = jnp.max(slope) <= ALIKE * jnp.min(slope)
+        slope = jnp.where(alike, jnp.max(slope), slope)
+    else:
+        slope = jnp.full_like(x, _usual_slope(problem))
+    usable = jnp.isfinite(slope) & (slope > 0)
+    wanted = STEEP if dense else 1.0
+    power = jnp.round(jnp.log2(wanted / jnp.where(usable, slope, wanted)))
+    return jnp.ldexp(jnp.ones_like(x), power.astype(jnp.int32))  # exact, unlike exp2

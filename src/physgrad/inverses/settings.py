@@ -7,30 +7,61 @@ the loop casts it to the dtype of x.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+LONGEST_REPR = 60
+
+
+def brief(value: Any) -> str:
+    """A value in a message: its repr where that is one short line, else its kind.
+
+    >>> brief([1, 2]), brief("z" * 100)
+    ('[1, 2]', 'an object of type str')
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    text = repr(value)
+    if len(text) <= LONGEST_REPR and "\n" not in text:
+        return text
+    return f"an object of type {type(value).__name__}"
+
 
 def _number(name: str, expected: str, accept: Callable[[float], bool]):
     def convert(value: Any) -> Float[Array, ""]:
+        refusal = f"{name} must be {expected}, got {brief(value)}"
+        if not _is_real(value):
+            raise TypeError(refusal)
         if isinstance(value, Tracer):  # its value is known at run time only
-            return jnp.asarray(value)
-        if isinstance(value, bool | np.bool_ | str) or value is None:
-            raise TypeError(f"{name} must be {expected}, got {value!r}")
+            whole = jnp.issubdtype(value.dtype, jnp.integer)
+            return jnp.asarray(value, dtype=float if whole else None)
         try:
             number = float(value)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"{name} must be {expected}, got {value!r}") from error
+        except OverflowError as error:
+            raise ValueError(refusal) from error
         if not accept(number):
-            raise ValueError(f"{name} must be {expected}, got {number!r}")
-        return jnp.asarray(value, dtype=float)
+            raise ValueError(refusal)
+        limits = jnp.finfo(jnp.result_type(float))
+        if number and not float(limits.tiny) <= abs(number) <= float(limits.max):
+            raise ValueError(f"{refusal}, which {limits.dtype} cannot hold")
+        return jnp.asarray(number, dtype=float)
 
     return convert
+
+
+def _is_real(value: Any) -> bool:
+    """Whether a value is one real number, in Python or as an array without axes."""
+    if isinstance(value, jax.Array | np.ndarray):
+        kinds = jnp.floating, jnp.integer
+        return value.ndim == 0 and any(jnp.issubdtype(value.dtype, k) for k in kinds)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def positive(name: str) -> Callable[[Any], Float[Array, ""]]:
@@ -67,7 +98,7 @@ def whole_number(name: str, least: int) -> Callable[[Any], int]:
             value, int | np.integer
         ):
             raise TypeError(
-                f"{name} must be a whole number from {least} on, got {value!r}"
+                f"{name} must be a whole number from {least} on, got {brief(value)}"
             )
         if value < least:
             raise ValueError(

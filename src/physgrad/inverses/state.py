@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest
+from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest, largest_by_leaf
 
 
 class State(eqx.Module):
@@ -16,10 +16,11 @@ class State(eqx.Module):
 
     spaces: tuple[Flat, ...]
     """x, any intermediate spaces, z: flat vectors."""
-    scale: Float[Array, " maps"]
-    """Rounding scale max(|z|, |J| |x|) at the start: whole map, then each link."""
+    scales: tuple[Float[Array, " leaves"], ...]
+    """Rounding scale max(|z|, |J| |x|) at the start, for each leaf of z: of the whole
+    map, then of each link."""
     gain: Float[Array, " maps"]
-    """Largest |J t| / |t| seen so far: whole map, then each link."""
+    """Largest |J t| / |t| seen so far: of the whole map, then of each link."""
 
     @property
     def x(self) -> Flat:
@@ -31,14 +32,20 @@ class State(eqx.Module):
         """The point in z-space."""
         return self.spaces[-1]
 
+    @property
+    def scale(self) -> Float[Array, " leaves"]:
+        """The rounding scale of the whole map, for each leaf of z."""
+        return self.scales[0]
+
     def link(self, index: int) -> State:
         """The state between space `index` and the next one, as its own rule sees it."""
         pick = slice(index + 1, index + 2) if len(self.spaces) > 2 else slice(0, 1)
-        return State(self.spaces[index : index + 2], self.scale[pick], self.gain[pick])
+        between = self.spaces[index : index + 2]
+        return State(between, self.scales[pick], self.gain[pick])
 
     def move(self, spaces: tuple[Flat, ...]) -> State:
         """The state at another point of the same run."""
-        return State(spaces, self.scale, self.gain)
+        return State(spaces, self.scales, self.gain)
 
     def pulled_to(self, spaces: tuple[Flat, ...]) -> State:
         """The state at a point that was pulled back: its secants add to the gain."""
@@ -48,7 +55,7 @@ class State(eqx.Module):
         dz = jnp.stack([moved[j] for _, j in _stretches(spaces)])
         secant = jnp.where(dx > 0, dz / jnp.where(dx > 0, dx, 1.0), 0.0)
         # fmax: a step to NaN is undone by the loop, and must not spoil the gain
-        return State(spaces, self.scale, jnp.fmax(self.gain, secant))
+        return State(spaces, self.scales, jnp.fmax(self.gain, secant))
 
 
 def _stretches(spaces: tuple[Flat, ...]) -> list[tuple[int, int]]:
@@ -60,25 +67,33 @@ def _stretches(spaces: tuple[Flat, ...]) -> list[tuple[int, int]]:
 
 def start_state(forward: FlatMap, x: Flat) -> State:
     """The state at the start of a run, with the scale and gain of each map."""
-    spaces = lax.stop_gradient(forward.spaces(x))
-    scales, gains = [], []
+    spaces = forward.spaces(x)
+    fixed, scales, gains = lax.stop_gradient(spaces), [], []
     for i, j in _stretches(spaces):
         part = FlatMap(forward.functions[i:j], forward.unravels[i : j + 1])
-        scale, gain = _scale_and_gain(part, spaces[i], spaces[j])
+        scale, gain = _scale_and_gain(part, fixed[i], fixed[j])
         scales.append(scale)
         gains.append(gain)
-    return State(forward.spaces(x), jnp.stack(scales), jnp.stack(gains))
+    return State(spaces, tuple(scales), jnp.stack(gains))
 
 
-def _scale_and_gain(forward: FlatMap, x: Flat, z: Flat) -> tuple[Scalar, Scalar]:
-    """max(|z|, |J| |x|) and |J t| / |t|, from two tangents of the size of x.
+def _scale_and_gain(
+    forward: FlatMap, x: Flat, z: Flat
+) -> tuple[Float[Array, " leaves"], Scalar]:
+    """max(|z|, |J| |x|) for each leaf of z, and |J t| / |t|: from two tangents like x.
 
-    The signs differ, so that two columns of J cannot cancel in both tangents.
+    The signs differ, so that two columns of J cannot cancel in both tangents. By
+    finite differences: a size is wanted, not a derivative, and the simulator may have
+    none.
     """
+    h = jnp.sqrt(jnp.finfo(x.dtype).eps)
     signs = jnp.where(jnp.arange(x.size) % 2 == 0, 1.0, -1.0).astype(x.dtype)
-    size = jnp.where(largest(x) > 0, jnp.abs(x), jnp.ones_like(x))
+    moves = largest(x) > 0
+    size = jnp.where(moves, jnp.abs(x), jnp.ones_like(x))
     tangents = jnp.stack([size, signs * size])
-    images = jax.vmap(lambda t: jax.jvp(forward, (x,), (t,))[1])(tangents)
-    reach = jnp.max(jnp.abs(images))
-    scale = jnp.fmax(largest(z), jnp.where(largest(x) > 0, reach, 0.0))
-    return scale, reach / largest(size)
+    images = (jax.vmap(lambda t: forward(x + h * t))(tangents) - z) / h
+    # outside of its domain a simulator may answer NaN: that tangent tells nothing
+    image = jnp.max(jnp.where(jnp.isfinite(images), jnp.abs(images), 0.0), axis=0)
+    reach = jnp.where(moves, image, 0.0)
+    scale = largest_by_leaf(forward, jnp.fmax(jnp.abs(z), reach))
+    return scale, largest(image) / largest(size)

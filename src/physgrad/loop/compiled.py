@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
-import os
 import time
 import types
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -57,43 +55,13 @@ def run(function: Callable, *arguments: Any) -> tuple[Any, float]:
     program, arrays = _split(function, arguments)
     started, seconds = time.perf_counter(), 0.0
     if program not in _kept:
-        _keep(program, _lower(program).compile())
+        _kept[program] = _compile(program)
         seconds = time.perf_counter() - started
         _warn_of_fresh_functions(program)
+        if len(_kept) > KEPT:
+            _kept.popitem(last=False)
     _kept.move_to_end(program)
     return jax.block_until_ready(_kept[program](*arrays)), seconds
-
-
-def prepare(calls: Sequence[tuple[Any, ...]]) -> list[float]:
-    """Compile what `run` will need for each call: the seconds that each took.
-
-    Tracing holds Python's lock and stays on this thread, where JAX's switches are
-    set; XLA compiles the programs side by side.
-    """
-    programs = [_split(function, arguments)[0] for function, *arguments in calls]
-    missing = [p for p in dict.fromkeys(programs) if p not in _kept]
-
-    def lower(program: _Program) -> tuple[Any, float]:
-        started = time.perf_counter()
-        return _lower(program), time.perf_counter() - started
-
-    def compile_lowered(lowered: tuple[Any, float]) -> tuple[Any, float]:
-        started = time.perf_counter()
-        return lowered[0].compile(), lowered[1] + time.perf_counter() - started
-
-    seconds = {}
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        compiled = [pool.submit(compile_lowered, lower(p)) for p in missing]
-        for program, future in zip(missing, compiled, strict=True):
-            executable, seconds[program] = future.result()
-            _keep(program, executable)
-    return [seconds.pop(program, 0.0) for program in programs]
-
-
-def _keep(program: _Program, executable: Any) -> None:
-    _kept[program] = executable
-    if len(_kept) > KEPT:
-        _kept.popitem(last=False)
 
 
 def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array]]:
@@ -110,7 +78,7 @@ def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array
     return _Program(function, structure, constants, shapes, x64), arrays
 
 
-def _lower(program: _Program) -> Any:
+def _compile(program: _Program) -> Any:
     def flat(*arrays: Any) -> Any:
         values = iter(arrays)
         leaves = [
@@ -123,7 +91,7 @@ def _lower(program: _Program) -> Any:
         jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type)
         for a in program.arrays
     ]
-    return jax.jit(flat).lower(*structs)
+    return jax.jit(flat).lower(*structs).compile()
 
 
 def _warn_of_fresh_functions(program: _Program) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from physgrad.inverses.settings import whole_number
+from physgrad.inverses.settings import brief, whole_number
 from physgrad.loop import compiled
 from physgrad.loop.diagnosis import explain, explain_rest, not_finite_at_start
 from physgrad.loop.iteration import Progress, Records, make_loop
 from physgrad.loop.reporting import Snapshot, reporter, wants_bar
-from physgrad.loop.start import checked_start
-from physgrad.loop.stopping import Stop, StopRule
+from physgrad.loop.start import check_kinds, checked_start
+from physgrad.loop.stopping import StopRule
 from physgrad.objective.objective import Objective
 from physgrad.optimizer import Optimizer
 from physgrad.results import Result, RunError
@@ -73,11 +73,14 @@ def minimize(
     >>> run, run.trajectory["z"].tolist()
     (Run(completed, loss=1, num_steps=3), [[8.0], [4.0], [2.0], [1.0]])
     """
+    num_steps = whole_number("num_steps", 0)(num_steps)
     shown = wants_bar(progress, num_steps)
     watched = callback is not None or shown
     chunks = _Chunks(objective, optimizer, x0, num_steps, stop, record_every, watched)
     if not (callback is None or callable(callback)):
-        raise TypeError(f"callback must be a function of a Snapshot, got {callback!r}")
+        raise TypeError(
+            f"callback must be a function of a Snapshot, got {brief(callback)}"
+        )
     with reporter(shown) as show:
         while chunks.goes_on:
             chunks.advance()
@@ -88,39 +91,6 @@ def minimize(
     if throw and not run.ok:
         raise RunError(run)
     return run
-
-
-def compile_ahead(
-    objective: Objective,
-    optimizers: Sequence[Optimizer],
-    x0: PyTree,
-    num_steps: int = 100,
-    *,
-    stop: StopRule = None,
-    record_every: int = 1,
-    progress: bool | None = None,
-) -> list[float]:
-    """Compile what `minimize` will need first with each optimizer: the seconds."""
-    watched = wants_bar(progress, num_steps)
-    runs = [
-        _Chunks(objective, optimizer, x0, num_steps, stop, record_every, watched)
-        for optimizer in optimizers
-    ]
-    return compiled.prepare([run.program() for run in runs])
-
-
-def _check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:
-    if not isinstance(objective, Objective):
-        raise TypeError(f"objective must be an Objective, got {objective!r}")
-    if not isinstance(optimizer, Optimizer):
-        hint = ""
-        if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
-            hint = f"; make one: {optimizer.__name__}(...)"
-        elif hasattr(optimizer, "init") and hasattr(optimizer, "update"):
-            hint = "; wrap an Optax transformation: OptaxOptimizer(transformation)"
-        raise TypeError(f"optimizer must be an Optimizer, got {optimizer!r}{hint}")
-    if not (stop is None or isinstance(stop, Stop) or callable(stop)):
-        raise TypeError(f"stop must be None, a Stop or a function, got {stop!r}")
 
 
 def _first_chunk(
@@ -167,8 +137,8 @@ class _Chunks:
         record_every: int,
         watched: bool,
     ):
-        _check_kinds(objective, optimizer, stop)
-        self.num_steps = whole_number("num_steps", 0)(num_steps)
+        check_kinds(objective, optimizer, stop)
+        self.num_steps = num_steps
         self.record_every = whole_number("record_every", 1)(record_every)
         # A chunk records `length` iterates, one after each `stride` steps; where a
         # watched chunk is shorter than `record_every`, its record is kept where due.
@@ -201,7 +171,7 @@ class _Chunks:
         started = time.perf_counter()
         out, compile_seconds = compiled.run(*self.program())
         self.x, self.end, records = out
-        end, records = jax.device_get((self.end, records))
+        end, records = jax.tree.map(np.asarray, (self.end, records))
         if not self.records and _not_finite(end):
             raise ValueError(not_finite_at_start(self.problem[0], self.x))
         self._keep(records, int(end.steps))
@@ -248,6 +218,8 @@ class _Chunks:
         if len(self.records) > 1:
             records = jax.tree.map(lambda *a: np.concatenate(a), *self.records)
         spaces, losses, targets, certificates = records
+        names = self.problem[0].simulator.space_names  # JAX has sorted the dict
+        spaces = {name: spaces[name] for name in names}
         unreached = 0
         if certificates is not None:
             unreached = np.sum(certificates.result == Result.target_not_reachable.code)
@@ -255,10 +227,12 @@ class _Chunks:
                 certificates.residual, certificates.tolerance, certificates.result
             )
         objective, _, x0, _ = self.problem
-        end = jax.device_get(self.end)
+        end = jax.tree.map(np.asarray, self.end)
         result, message = explain(objective, self.x, end, self.done, int(unreached))
-        if result is Result.completed and self.done > 0 and _equal(self.x, x0):
-            result, message = explain_rest(objective, self.x, float(end.loss))
+        if result.goes_on and self.done > 0 and _equal(self.x, x0):
+            at_rest = explain_rest(objective, self.x, float(end.loss))
+            if at_rest[0] is not Result.completed or result is Result.completed:
+                result, message = at_rest
         steps = np.concatenate(self.steps)
         trajectory = Trajectory(spaces, losses, steps, targets, certificates)
         return Run(

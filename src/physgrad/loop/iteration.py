@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -11,10 +12,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from physgrad.inverses.flat import Flat, Scalar, largest
+from physgrad.inverses.flat import Flat, Scalar, largest, real_array
 from physgrad.inverses.rule import Code, Evaluations
 from physgrad.inverses.settings import whole_number
 from physgrad.inverses.state import State
+from physgrad.loop.start import check_kinds
 from physgrad.loop.stopping import StopRule, has_converged
 from physgrad.objective.objective import FlatObjective, Objective
 from physgrad.optimizer import Certificate, Optimizer, Step
@@ -71,7 +73,7 @@ class Iterates(eqx.Module):
     result: Code
     """A `Result` by its code."""
     num_valid: Int[Array, ""]
-    """How many iterates are valid, the start included."""
+    """How many iterates are valid, the start included; 0 if it is not finite."""
     num_steps: Int[Array, ""]
     """Steps that were done."""
     evaluations: Evaluations
@@ -109,7 +111,9 @@ def iterate(
     """
     num_steps = whole_number("num_steps", 0)(num_steps)
     record_every = whole_number("record_every", 1)(record_every)
-    loop, x = make_loop(objective, optimizer, jax.tree.map(jnp.asarray, x0), stop)
+    check_kinds(objective, optimizer, stop)
+    x0 = jax.tree.map(partial(real_array, name="x0"), x0, is_leaf=lambda x: x is None)
+    loop, x = make_loop(objective, optimizer, x0, stop)
     start = loop.begin(x)
     end, records = loop.advance(
         start, num_steps, length=-(-num_steps // record_every), stride=record_every
@@ -122,7 +126,7 @@ def iterate(
         records.targets,
         records.certificates,
         end.result,
-        1 - (-end.steps // record_every),
+        _finite(start.state.spaces, start.loss) - (-end.steps // record_every),
         end.steps,
         end.evaluations,
     )

@@ -12,6 +12,32 @@ import numpy as np
 from jaxtyping import PyTree
 
 from physgrad.inverses.flat import flatten, is_library, leaf_name, real_array
+from physgrad.inverses.settings import brief
+from physgrad.loop.stopping import Stop
+from physgrad.objective.objective import Objective
+from physgrad.optimizer import Optimizer
+
+
+def check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:
+    """Refuse what is no objective, optimizer or stopping rule (`TypeError`)."""
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective must be an Objective, got {brief(objective)}")
+    if not isinstance(optimizer, Optimizer):
+        hint = ""
+        if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+            hint = f"; make one: {optimizer.__name__}(...)"
+        elif hasattr(optimizer, "init") and hasattr(optimizer, "step"):
+            hint = "; wrap an optimistix solver: OptimistixOptimizer(solver)"
+        elif hasattr(optimizer, "init") and hasattr(optimizer, "update"):
+            hint = "; wrap an Optax transformation: OptaxOptimizer(transformation)"
+        raise TypeError(f"optimizer must be an Optimizer, got {brief(optimizer)}{hint}")
+    if stop is None or isinstance(stop, Stop):
+        return
+    if not callable(stop) or isinstance(stop, type):
+        hint = "; make one: Stop(loss=...)" if stop is Stop else ""
+        raise TypeError(
+            f"stop must be None, a Stop or a function, got {brief(stop)}{hint}"
+        )
 
 
 def checked_start(x0: PyTree) -> PyTree:

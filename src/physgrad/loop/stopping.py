@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from physgrad.inverses.flat import Scalar, largest
-from physgrad.inverses.settings import positive
+from physgrad.inverses.flat import Scalar, call_user, largest
+from physgrad.inverses.settings import brief, positive
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 
@@ -72,16 +74,10 @@ def has_converged(
     if stop is None:
         return jnp.asarray(False)
     if not isinstance(stop, Stop):
-        unravel = objective.simulator
-        reached = stop(
-            Reached(unravel.unravel_x(state.x), unravel.unravel_z(state.z), loss, step)
-        )
-        if jnp.shape(reached) != ():
-            raise ValueError(
-                "a stopping function must return one bool, got shape "
-                f"{jnp.shape(reached)}"
-            )
-        return jnp.asarray(reached, bool)
+        maps = objective.simulator
+        at = Reached(maps.unravel_x(state.x), maps.unravel_z(state.z), loss, step)
+        answer = call_user(stop, "the stopping function", at)
+        return _one_bool(answer)
     holds = jnp.asarray(False)
     if stop.loss is not None:
         holds |= loss <= stop.loss
@@ -90,3 +86,14 @@ def has_converged(
     if stop.step is not None:
         holds |= step <= stop.step
     return holds
+
+
+def _one_bool(answer: Any) -> Bool[Array, ""]:
+    expected = "a stopping function must return one bool"
+    if not isinstance(answer, bool | np.bool_ | jax.Array):
+        raise TypeError(f"{expected}, got {brief(answer)}")
+    if jnp.shape(answer) != ():
+        raise ValueError(f"{expected}, got shape {jnp.shape(answer)}")
+    if jnp.asarray(answer).dtype != bool:
+        raise TypeError(f"{expected}, got {jnp.asarray(answer).dtype}")
+    return jnp.asarray(answer)

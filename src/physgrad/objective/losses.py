@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
-from physgrad.inverses.flat import Flat, Scalar, call_user, check_leaf, leaf_name
-from physgrad.inverses.rule import Metric
+from physgrad.inverses.flat import Flat, Scalar, call_user, leaf_name, real_array
+from physgrad.inverses.settings import brief
 
 
 class SquaredLoss(eqx.Module):
@@ -29,8 +27,9 @@ class SquaredLoss(eqx.Module):
     - `target`: PyTree of floating arrays, like z.
     - `weight`: None for 1; a number; or a PyTree like z, zero where data are masked.
 
-    **Raises:** `ValueError` for a NaN or infinite target or a negative weight, and,
-    when it is used, for shapes that differ from those of z.
+    **Raises:** `TypeError` for a target or weight that is not of real numbers;
+    `ValueError` for a NaN or infinite target or a negative weight, and, when it is
+    used, for shapes that differ from those of z.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> loss = pg.SquaredLoss(jnp.array([1.0, 2.0]), weight=jnp.array([1.0, 0.5]))
@@ -44,8 +43,10 @@ class SquaredLoss(eqx.Module):
     """Of each squared misfit; None for 1."""
 
     def __init__(self, target: PyTree, weight: PyTree = None):
-        self.target = jax.tree.map(_float_array, target)
-        self.weight = jax.tree.map(_float_array, weight)
+        self.target = _arrays("target", target)
+        self.weight = _arrays("weight", weight)
+        if not jax.tree.leaves(self.target):
+            raise ValueError(f"target must have entries, got {brief(target)}")
         _check_values("target", self.target, lambda v: np.isfinite(v), "finite")
         _check_values(
             "weight",
@@ -88,32 +89,35 @@ class SquaredLoss(eqx.Module):
 
     def _check_shapes(self, z: PyTree) -> None:
         for name, tree in (("target", self.target), ("weight", self.weight)):
-            leaves = jax.tree.leaves(tree)
-            one_number = name == "weight" and all(w.ndim == 0 for w in leaves)
-            if one_number and len(leaves) <= 1:
+            one_number = isinstance(tree, jax.Array) and tree.ndim == 0
+            if name == "weight" and (tree is None or one_number):
                 continue
             if jax.tree.structure(tree) != jax.tree.structure(z):
                 raise ValueError(
                     f"simulator output has the structure {jax.tree.structure(z)}, "
-                    f"but the {name} has {jax.tree.structure(tree)}"
+                    f"but the {name} has {jax.tree.structure(tree)}; a list of numbers "
+                    "is a tree of its own, jnp.array(...) makes it one array"
                 )
-            for leaf, like in zip(leaves, jax.tree.leaves(z), strict=True):
+            leaves = jax.tree_util.tree_leaves_with_path(z)
+            for (path, like), leaf in zip(leaves, jax.tree.leaves(tree), strict=True):
                 if leaf.shape != like.shape:
+                    place = f" at {leaf_name('z', path)}" if path else ""
                     raise ValueError(
-                        f"simulator output {like.shape} vs {name} {leaf.shape}: give "
-                        f"the {name} the shape of z"
+                        f"simulator output {like.shape} vs {name} {leaf.shape}{place}: "
+                        f"give the {name} the shape of z"
                     )
 
 
-def _float_array(value: Any) -> Array:
-    return jnp.asarray(value, dtype=None if hasattr(value, "dtype") else float)
+def _arrays(name: str, tree: PyTree) -> PyTree:
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: real_array(leaf, leaf_name(name, path)), tree
+    )
 
 
 def _check_values(
     name: str, tree: PyTree, accept: Callable[[np.ndarray], np.ndarray], expected: str
 ) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        check_leaf(leaf, leaf_name(name, path))
         if isinstance(leaf, Tracer):
             continue
         wrong = np.argwhere(~accept(np.asarray(leaf)))
@@ -136,6 +140,8 @@ class FlatLoss(eqx.Module):
 
     def __call__(self, z: Flat) -> Scalar:
         value = call_user(self.function, "the loss", self.unravel(z))
+        if not isinstance(value, jax.Array | np.ndarray | np.generic | float | int):
+            raise TypeError(f"the loss must return one number, got {brief(value)}")
         shape = jnp.shape(value)
         if shape != ():
             raise ValueError(f"the loss must be a scalar, got shape {shape}")
@@ -155,9 +161,7 @@ class FlatLoss(eqx.Module):
         step = getattr(self.function, "newton_step", None)
         return None if step is None else ravel_pytree(step(self.unravel(z)))[0]
 
-    def known_metric(self, z: Flat) -> Metric | None:
-        """B = H by its diagonal factor, where the loss knows it."""
+    def known_metric_root(self, z: Flat) -> Flat | None:
+        """The diagonal of R with R^T R = H, where the loss knows it."""
         root = getattr(self.function, "metric_root", None)
-        if root is None:
-            return None
-        return Metric(lx.DiagonalLinearOperator(ravel_pytree(root(self.unravel(z)))[0]))
+        return None if root is None else ravel_pytree(root(self.unravel(z)))[0]

@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from physgrad.inverses.flat import Flat, FlatMap, Scalar, flat_map
 from physgrad.inverses.rule import Inverse, PullBack
+from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State, start_state
 from physgrad.objective.losses import FlatLoss
 from physgrad.simulator import Chain, Simulator
@@ -42,8 +43,11 @@ class Objective(eqx.Module):
     """L(z), a scalar."""
 
     def __check_init__(self) -> None:
+        if isinstance(self.loss, type):
+            name = self.loss.__name__
+            raise TypeError(f"loss must be a function of z, got {name}; make one first")
         if not callable(self.loss):
-            raise TypeError(f"loss must be a function of z, got {self.loss!r}")
+            raise TypeError(f"loss must be a function of z, got {brief(self.loss)}")
 
     def __call__(self, x: PyTree) -> Scalar:
         return self.loss(self.simulator(x))
@@ -85,9 +89,10 @@ class FlatObjective(eqx.Module):
 
     def arrive(self, state: State, answer: PullBack) -> State:
         """The state at a pulled-back point, whose z the certificate already has."""
-        if len(self.simulator.functions) == 1:
-            return state.move((answer.x, answer.z))
-        return self.evaluate(state, answer.x)  # the spaces between; compiled into one
+        spaces = answer.x, answer.z
+        if len(self.simulator.functions) > 1:  # once more, but the compiler sees that
+            spaces = self.simulator.spaces(answer.x)
+        return state.pulled_to(spaces)
 
     def evaluate_with_gradient(self, state: State, x: Flat) -> tuple[State, Flat]:
         """The state at another x, and dL/dx there: one call and one reverse sweep."""

@@ -13,9 +13,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from physgrad.inverses.flat import Flat, Scalar
+from physgrad.inverses.flat import Flat, Scalar, real_array
 from physgrad.inverses.rule import Code, Evaluations, Metric, identity_metric
-from physgrad.inverses.settings import not_negative
+from physgrad.inverses.settings import brief, not_negative
 from physgrad.objective.losses import FlatLoss
 from physgrad.results import Result
 
@@ -55,6 +55,25 @@ class GradientMetric(ZMetric):
         return ZStep(-loss.gradient(z), identity_metric(z), _completed(), Evaluations())
 
 
+def _positive_definite(value: Any) -> Array:
+    array = real_array(value, "metric")
+    if isinstance(array, Tracer):
+        return array
+    matrix = np.asarray(array)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ValueError(f"metric must be a square matrix, got shape {matrix.shape}")
+    if not np.all(np.isfinite(matrix)):
+        raise ValueError("metric must be finite, got NaN or infinity in it")
+    if not np.allclose(matrix, matrix.T):
+        raise ValueError("metric must be symmetric, got a matrix that is not")
+    least = np.linalg.eigvalsh(matrix)[0]
+    if not least > 0:
+        raise ValueError(
+            f"metric must be positive definite, got the eigenvalue {least:.3g}"
+        )
+    return array
+
+
 class MatrixMetric(ZMetric):
     """B = a positive definite matrix of the user's, shape (z entries, z entries).
 
@@ -62,24 +81,8 @@ class MatrixMetric(ZMetric):
     definite; when it is used, for one that does not fit z.
     """
 
-    matrix: Float[Array, "z z"] = eqx.field(converter=jnp.asarray)
+    matrix: Float[Array, "z z"] = eqx.field(converter=_positive_definite)
     """B."""
-
-    def __check_init__(self) -> None:
-        if isinstance(self.matrix, Tracer):
-            return
-        matrix = np.asarray(self.matrix)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(
-                f"metric must be a square matrix, got shape {matrix.shape}"
-            )
-        if not np.allclose(matrix, matrix.T):
-            raise ValueError("metric must be symmetric, got a matrix that is not")
-        least = np.linalg.eigvalsh(matrix)[0]
-        if not least > 0:
-            raise ValueError(
-                f"metric must be positive definite, got the eigenvalue {least:.3g}"
-            )
 
     def step(self, loss: FlatLoss, z: Flat) -> ZStep:
         if self.matrix.shape[0] != z.size:
@@ -106,7 +109,8 @@ class NewtonMetric(ZMetric):
 
     **Arguments:**
 
-    - `damping`: zero or positive, relative to the largest diagonal entry of H.
+    - `damping`: zero or positive, relative to the size of H: its largest diagonal
+        entry; the largest entry of |H 1| where H is not dense.
     - `absolute`: whether to take |H| (dense only).
 
     **Source:** Nocedal and Wright, Numerical Optimization, 2nd ed., section 3.4;
@@ -117,6 +121,10 @@ class NewtonMetric(ZMetric):
     """Relative to the largest diagonal entry of H."""
     absolute: bool = eqx.field(static=True, default=False)
     """Take |H|."""
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.absolute, bool):
+            raise TypeError(f"absolute must be a bool, got {brief(self.absolute)}")
 
     def step(self, loss: FlatLoss, z: Flat) -> ZStep:
         known = loss.known_newton_step(z)
@@ -132,10 +140,23 @@ class NewtonMetric(ZMetric):
         return self._conjugate_gradients(loss, z)
 
     def _known(self, loss: FlatLoss, z: Flat, dz: Flat) -> ZStep:
-        metric = loss.known_metric(z)
-        if metric is None and z.size <= DENSE_HESSIAN:
-            metric = self._dense(loss, z).metric
-        return ZStep(dz, metric or Metric(None), _completed(), Evaluations())
+        """The loss's own step; with damping, -B^-1 dL/dz from its own B, lifted."""
+        root = loss.known_metric_root(z)
+        if root is None:
+            if z.size > DENSE_HESSIAN:
+                return ZStep(dz, Metric(None), _completed(), Evaluations())
+            values, vectors = jnp.linalg.eigh(jax.hessian(loss)(z))
+            root = jnp.sqrt(jnp.maximum(values, 0.0))
+            lifted = jnp.sqrt(root**2 + self.damping * jnp.max(root) ** 2)
+            factor = lx.MatrixLinearOperator(lifted[:, None] * vectors.T)
+            gradient = vectors.T @ loss.gradient(z)
+            damped = -vectors @ (gradient / jnp.where(lifted > 0, lifted, 1.0) ** 2)
+        else:
+            lifted = jnp.sqrt(root**2 + self.damping * jnp.max(root) ** 2)
+            factor = lx.DiagonalLinearOperator(lifted)
+            damped = -loss.gradient(z) / jnp.where(lifted > 0, lifted, 1.0) ** 2
+        dz = jnp.where(self.damping > 0, damped, dz)
+        return ZStep(dz, Metric(factor), _completed(), Evaluations())
 
     def _dense(self, loss: FlatLoss, z: Flat) -> ZStep:
         gradient, hessian = loss.gradient(z), jax.hessian(loss)(z)
@@ -202,7 +223,10 @@ def as_z_metric(value: Any) -> ZMetric:
         return named[value]()
     if isinstance(value, jax.Array | np.ndarray):
         return MatrixMetric(value)
+    hint = ""
+    if isinstance(value, type) and issubclass(value, ZMetric):
+        hint = f"; make one: {value.__name__}(...)"
     raise (ValueError if isinstance(value, str) else TypeError)(
-        "metric must be 'newton', 'gradient' or a positive definite matrix, got "
-        f"{value!r}"
+        "metric must be 'newton', 'gradient', a positive definite matrix or a "
+        f"NewtonMetric, got {brief(value)}{hint}"
     )

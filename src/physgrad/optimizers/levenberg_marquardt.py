@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from physgrad.inverses.flat import Flat, Scalar
+from physgrad.inverses.certificate import certificate_tolerance
+from physgrad.inverses.flat import Flat, Scalar, largest_by_leaf
 from physgrad.inverses.jacobian import dense_jacobian
 from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import positive
@@ -66,7 +67,8 @@ class LevenbergMarquardt(Optimizer):
     ) -> tuple[Step, Damping]:
         dz, metric, result, cost = NewtonMetric().step(objective.loss, state.z)
         root = metric.root()
-        matrix = root.as_matrix() @ dense_jacobian(objective.simulator, state.x)
+        jacobian = dense_jacobian(objective.simulator, state.x)
+        matrix = root.as_matrix() @ jacobian
         vector = root.mv(dz)
         scale = jnp.maximum(memory.scale, jnp.linalg.norm(matrix, axis=0))
         units = jnp.where(scale > 0, scale, 1.0)
@@ -74,11 +76,15 @@ class LevenbergMarquardt(Optimizer):
         tried = objective.evaluate(state, state.x + dx)
 
         loss, trial = objective.loss(state.z), objective.loss(tried.z)
-        misfit = vector - matrix @ dx
-        predicted = 0.5 * (vector @ vector - misfit @ misfit)
-        # Decreases that rounding hides count as success: the optimum is no failure.
-        hidden = predicted <= 4 * jnp.finfo(loss.dtype).eps * jnp.abs(loss)
-        gain = (loss - trial) / jnp.where(hidden, 1.0, predicted)
+        predicted = _decrease(matrix, vector, dx)
+        # Where rounding hides even the full step, in z or in L, x is at the optimum:
+        # that is no failure.
+        full = damped_solution(matrix / units, vector) / units
+        floor = certificate_tolerance(objective.simulator, state.z, state, 0.0)
+        moved = largest_by_leaf(objective.simulator, jacobian @ full)
+        rounding = 4 * jnp.finfo(loss.dtype).eps * jnp.abs(loss)
+        hidden = jnp.all(moved <= floor) | (_decrease(matrix, vector, full) <= rounding)
+        gain = (loss - trial) / jnp.where(predicted > 0, predicted, 1.0)
         accepted = jnp.isfinite(trial) & ((trial < loss) | (hidden & (trial <= loss)))
         state = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), tried, state)
         memory = _adapt(memory, accepted, gain, scale)
@@ -86,6 +92,12 @@ class LevenbergMarquardt(Optimizer):
         result = jnp.where(spent & ~hidden, Result.stalled.code, result)
         cost += Evaluations(forward=1, jvp=min(state.x.size, state.z.size))
         return Step(state, cost, result, rejected=~accepted), memory
+
+
+def _decrease(matrix: Float[Array, "z x"], vector: Flat, dx: Flat) -> Scalar:
+    """What the quadratic model of L falls by: 1/2 |b|^2 - 1/2 |b - A dx|^2."""
+    misfit = vector - matrix @ dx
+    return 0.5 * (vector @ vector - misfit @ misfit)
 
 
 def _adapt(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from physgrad.inverses.jacobian import check_dense
 from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
@@ -25,7 +26,8 @@ class Newton(Optimizer):
 
     - `step_size`: eta; 1 is the full Newton step.
 
-    **Raises:** `ValueError`, `TypeError` for a step size that is not positive.
+    **Raises:** `ValueError`, `TypeError` for a step size that is not positive, or a
+    Hessian above 1 GiB.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: x**2, lambda z: jnp.sum(z**2))     # x^4
@@ -43,6 +45,7 @@ class Newton(Optimizer):
     def update(
         self, objective: FlatObjective, state: State, memory: None
     ) -> tuple[Step, None]:
+        check_dense(state.x.size, state.x, "LBFGS")
         gradient, hessian = objective.gradient(state.x), jax.hessian(objective)(state.x)
         dx = -jnp.linalg.solve(hessian, gradient)
         known = jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))

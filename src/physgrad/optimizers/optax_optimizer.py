@@ -8,6 +8,7 @@ from jax.flatten_util import ravel_pytree
 
 from physgrad.inverses.flat import Flat
 from physgrad.inverses.rule import Evaluations
+from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.optimizer import Optimizer, Step
@@ -46,7 +47,7 @@ class OptaxOptimizer(Optimizer):
         ):
             raise TypeError(
                 "transformation must be an Optax transformation such as "
-                f"optax.adam(0.1), got {self.transformation!r}"
+                f"optax.adam(0.1), got {brief(self.transformation)}"
             )
 
     def init(self, objective: FlatObjective, state: State) -> tuple[Flat, Any]:

@@ -10,6 +10,7 @@ import optimistix as optx
 
 from physgrad.inverses.flat import Flat
 from physgrad.inverses.rule import Evaluations
+from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.optimizer import Optimizer, Step
@@ -44,7 +45,7 @@ class OptimistixOptimizer(Optimizer):
         if not isinstance(self.solver, kinds):
             raise TypeError(
                 "solver must be an optimistix minimizer or least-squares solver, got "
-                f"{self.solver!r}"
+                f"{brief(self.solver)}"
             )
 
     def init(self, objective: FlatObjective, state: State) -> Any:
@@ -58,32 +59,30 @@ class OptimistixOptimizer(Optimizer):
         self, objective: FlatObjective, state: State, memory: Any
     ) -> tuple[Step, Any]:
         fn = self._function(objective)
-        x, memory, spaces = self.solver.step(fn, state.x, None, {}, memory, frozenset())
-        if self._least_squares:
-            cost = Evaluations(forward=1, jvp=state.x.size)
-        else:
-            cost = Evaluations(forward=1, vjp=1)
+        x, memory, _ = self.solver.step(fn, state.x, None, {}, memory, frozenset())
         rejected = jnp.all(x == state.x)
-        return Step(state.move(spaces), cost, rejected=rejected), memory
+        # the solver's own auxiliary values are those of the point before: evaluate anew
+        cost = Evaluations(forward=2, vjp=1)
+        if self._least_squares:
+            cost = Evaluations(forward=2, jvp=state.x.size)
+        return Step(objective.evaluate(state, x), cost, rejected=rejected), memory
 
     @property
     def _least_squares(self) -> bool:
         return isinstance(self.solver, optx.AbstractLeastSquaresSolver)
 
     def _function(self, objective: FlatObjective) -> Any:
-        def minimized(x: Flat, _: Any) -> tuple[Any, tuple[Flat, ...]]:
-            spaces = objective.simulator.spaces(x)
-            return objective.loss(spaces[-1]), spaces
+        def minimized(x: Flat, _: Any) -> tuple[Any, None]:
+            return objective(x), None
 
-        def squared(x: Flat, _: Any) -> tuple[Any, tuple[Flat, ...]]:
-            spaces = objective.simulator.spaces(x)
-            residual = objective.loss.residual(spaces[-1])
+        def squared(x: Flat, _: Any) -> tuple[Any, None]:
+            residual = objective.loss.residual(objective.simulator(x))
             if residual is None:
                 raise ValueError(
                     "a least-squares solver needs a loss that knows its residual, got "
-                    f"{objective.loss.function!r}; use SquaredLoss, or a class with "
-                    "residual(z)"
+                    f"{brief(objective.loss.function)}; use SquaredLoss, or a class "
+                    "with residual(z)"
                 )
-            return residual, spaces
+            return residual, None
 
         return squared if self._least_squares else minimized

@@ -22,8 +22,11 @@ def names() -> tuple[str, ...]:
 def get(name: str, dtype: Any = None) -> Problem:
     """A problem by its name, in float32 or float64 (default: JAX's default float).
 
-    **Raises:** `ValueError` naming the nearest match for an unknown name.
+    **Raises:** `ValueError` naming the nearest match for an unknown name; `TypeError`
+    for what is no name.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a problem must be text, got {name!r}")
     if name not in PROBLEMS:
         raise ValueError(f"unknown problem {name!r}{nearest(name, PROBLEMS)}")
     module = importlib.import_module(f"physgrad.problems.{name.replace('-', '_')}")

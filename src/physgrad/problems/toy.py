@@ -14,8 +14,10 @@ from physgrad.problems.problem import Problem
 from physgrad.simulator import Simulator
 
 
-def square(x: Float[Array, "2"]) -> Float[Array, "2"]:
+def square(x: Float[Array, " _"]) -> Float[Array, "2"]:
     """z = [x0, x1^2]: only the second coordinate is bent."""
+    if x.shape != (2,):
+        raise ValueError(f"the toy's x has 2 entries, got shape {x.shape}")
     return jnp.stack([x[0], x[1] ** 2])
 
 
