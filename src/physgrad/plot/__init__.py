@@ -1,0 +1,52 @@
+"""Figures (matplotlib, extra "plot").
+
+- `compare`: the trajectories of a comparison in x, z or a space between.
+- `three_spaces`: one step of each method through x -> z -> L.
+- `losses`: the loss of each run against steps or evaluations.
+- `figures`: all of them as PNG and SVG files.
+
+They draw on `matplotlib.figure.Figure` objects of their own, or on the `ax` they are
+given; pyplot is not involved, and the settings of matplotlib stay as they are.
+
+Matplotlib is loaded with the first use of one of these names.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from physgrad.results import MissingExtra
+
+if TYPE_CHECKING:
+    from physgrad.plot.files import figures
+    from physgrad.plot.loss_axes import losses
+    from physgrad.plot.panels import three_spaces
+    from physgrad.plot.trajectories import compare
+
+__all__ = ["compare", "figures", "losses", "three_spaces"]
+
+_HOME = {
+    "compare": "trajectories",
+    "figures": "files",
+    "losses": "loss_axes",
+    "three_spaces": "panels",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'physgrad.plot' has no attribute {name!r}")
+    try:
+        home = importlib.import_module(f"physgrad.plot.{_HOME[name]}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise MissingExtra("matplotlib", "plot", f"plot.{name}") from error
+    value = getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,110 @@
+"""`figures`: every picture of a comparison as PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from physgrad.comparison.comparison import Comparison
+from physgrad.objective.objective import Objective
+from physgrad.plot.loss_axes import losses
+from physgrad.plot.panels import draw_panels, first_steps
+from physgrad.plot.space import (
+    end_spaces,
+    flat_objective,
+    plane_of,
+    widest_pair,
+)
+from physgrad.plot.style import kind_of
+from physgrad.plot.trajectories import Scene
+
+DPI = 160
+# Matplotlib reads these from its settings only; they are put back afterwards.
+SETTINGS = {"fonttype": "none", "hashsalt": "physgrad"}
+# Picture name to the kinds of methods in it, all of which it takes.
+SELECTIONS = {
+    "x": {"x_gd": {"gd"}, "x_gd_newton": {"gd", "newton"}},
+    "z": {"z_pg": {"pg"}},
+}
+# Settings belong to the whole process: one thread at a time may change them.
+_LOCK = threading.Lock()
+
+
+def figures(
+    comparison: Comparison, *, objective: Objective | None = None
+) -> dict[str, bytes]:
+    """Every picture of a comparison: file name to content, PNG and SVG of each.
+
+    The notebook's five, `x_gd`, `x_gd_newton`, `x_all`, `z_pg` and `z_all`; the step
+    through the `three_spaces`; `losses`. What a comparison does not have (no run of
+    gradient descent, a space of one entry, no objective) is left out; of a space of
+    more than two entries, the two that move the most are shown. The bytes depend on
+    nothing but the comparison and the version of matplotlib.
+
+    **Arguments:** `objective`: where the comparison does not know it.
+
+    **Raises:** `MissingExtra` without matplotlib.
+    """
+    with _LOCK, matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rc("svg", **SETTINGS)
+        return {
+            f"{name}.{form}": _content(figure, form)
+            for name, figure in _drawn(comparison, objective)
+            for form in ("png", "svg")
+        }
+
+
+def _drawn(
+    comparison: Comparison, objective: Objective | None
+) -> Iterator[tuple[str, Figure]]:
+    """Name and figure of each picture, one after the other."""
+    scenes: dict[str, Scene] = {}
+    for letter, space in zip("xz", end_spaces(comparison), strict=True):
+        pair = widest_pair(comparison, space)
+        if pair is None:
+            continue
+        plane = plane_of(comparison, space, objective, pair)
+        scenes[letter] = scene = Scene(comparison, plane)
+        for name, methods in _selections(comparison, letter).items():
+            yield name, _figure(scene.draw(methods))
+    if all(scene.plane.loss is not None for scene in scenes.values()) and scenes:
+        flat = flat_objective(comparison, objective)
+        ways = first_steps(comparison, flat, None) if flat is not None else {}
+        if ways and len(scenes) == 2:
+            axes = draw_panels(scenes["x"], scenes["z"], ways)
+            yield "three_spaces", _figure(axes[0])
+    yield "losses", _figure(losses(comparison))
+
+
+def _selections(comparison: Comparison, letter: str) -> dict[str, list[str]]:
+    """Picture name to the runs in it, for one space."""
+    everything = list(comparison.runs)
+    kinds = {name: kind_of(name, comparison.optimizers[name]) for name in everything}
+    chosen = {}
+    for picture, wanted in SELECTIONS[letter].items():
+        methods = [name for name in everything if kinds[name] in wanted]
+        if methods != everything and wanted <= {kinds[name] for name in methods}:
+            chosen[picture] = methods
+    return chosen | {f"{letter}_all": everything}
+
+
+def _figure(ax: Axes) -> Figure:
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("these axes were removed from their figure")
+    return figure
+
+
+def _content(figure: Figure, form: str) -> bytes:
+    buffer = io.BytesIO()
+    # what would differ from day to day, or name the version, stays out
+    nothing = {"png": ["Software"], "svg": ["Date", "Creator"]}[form]
+    metadata = dict.fromkeys(nothing)
+    figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()

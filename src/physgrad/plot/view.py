@@ -1,0 +1,88 @@
+"""Which part of a plane a picture shows, and where a run leaves it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+# Iterates whose loss is above this multiple of the first one do not widen the view: for
+# a squared loss, they are twice as far off as the start.
+GROWTH_SHOWN = 4.0
+# Room around what is shown, for labels, in parts of its size.
+MARGIN = 0.14
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A rectangle of a plane."""
+
+    low: np.ndarray
+    """Left and bottom, shape (2,)."""
+    high: np.ndarray
+    """Right and top, shape (2,)."""
+
+    @property
+    def center(self) -> np.ndarray:
+        """The middle, shape (2,)."""
+        return self.low / 2 + self.high / 2
+
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        """Whether each of the points, shape (n, 2), is inside."""
+        return np.all((points >= self.low) & (points <= self.high), axis=-1)
+
+    def within_reach(self, points: np.ndarray) -> np.ndarray:
+        """The points, far ones moved towards the center to where they can be drawn.
+
+        A million times the size of the view away, that bends no line visibly, while
+        1e38 would drown the corner of a picture in rounding.
+        """
+        half = np.max(self.high - self.low) * 1e6
+        offset = points - self.center
+        distance = np.max(np.abs(offset), axis=-1, keepdims=True)
+        far = distance > half
+        scale = np.where(far, half / np.where(far, distance, 1.0), 1.0)
+        return np.where(far, self.center + offset * scale, points)
+
+    def exit(self, points: np.ndarray) -> np.ndarray | None:
+        """Where the path through the points leaves for good; None if it ends inside.
+
+        None, too, if no point is inside.
+        """
+        inside = np.flatnonzero(self.contains(points))
+        if len(inside) == 0 or inside[-1] == len(points) - 1:
+            return None
+        here, there = self.within_reach(points[inside[-1] : inside[-1] + 2])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            to_low = (self.low - here) / (there - here)
+            to_high = (self.high - here) / (there - here)
+        way = np.where(there < here, to_low, np.where(there > here, to_high, np.inf))
+        return here + min(1.0, float(np.min(way))) * (there - here)
+
+
+def view_of(
+    must_show: Iterable[np.ndarray],
+    runs: Iterable[tuple[np.ndarray, np.ndarray]],
+    first_loss: float,
+    ratio: float,
+) -> View:
+    """A rectangle around all that makes sense to show.
+
+    **Arguments:** `must_show`: points, shape (2,); `runs`: for each run, its points,
+    shape (iterates, 2), and losses, of which far too high ones do not count;
+    `ratio`: width over height.
+    """
+    highest = first_loss + (GROWTH_SHOWN - 1) * abs(first_loss)
+    shown = [np.asarray(point, float)[None] for point in must_show]
+    shown += [points[losses <= highest].astype(float) for points, losses in runs]
+    cloud = np.concatenate(shown)
+    low, high = cloud.min(axis=0), cloud.max(axis=0)
+    size = float(np.max(high - low))
+    if size <= 1e-9 * float(np.max(np.abs(cloud))) or size == 0:
+        size = float(np.max(np.abs(cloud))) or 1.0
+    extent = high - low + 2 * MARGIN * size
+    width = max(extent[0], extent[1] * ratio)
+    half = np.array([width, width / ratio]) / 2
+    center = low / 2 + high / 2
+    return View(center - half, center + half)
