@@ -1,0 +1,41 @@
+"""The README's Python runs as written, and what it says of files is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import physgrad as pg
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) >= 3
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    run = names["run"]
+    assert isinstance(run, pg.Run)
+    assert run.result == "completed"
+
+
+def test_every_link_within_the_project_leads_somewhere():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert "src/physgrad/physical_gradient.py" in links[:1]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_central_file_is_as_short_as_the_readme_says():
+    lines = (ROOT / "src/physgrad/physical_gradient.py").read_text().splitlines()
+    assert f"{len(lines)} lines" in README
+    assert len(lines) < 80
+
+
+def test_every_result_is_explained():
+    assert [result for result in pg.Result if f"`{result}`" not in README] == []
