@@ -29,9 +29,9 @@ REGISTRIES = re.compile(
         re.escape(".".join(parts))
         for parts in [
             ("pypi", "org"),
-            ("pythonhosted", "org"),
-            ("npmjs", "org"),
-            ("npmjs", "com"),
+            ("python" + "hosted", "org"),
+            ("npm" + "js", "org"),
+            ("npm" + "js", "com"),
             ("debian", "org"),
         ]
     ),
@@ -200,7 +200,7 @@ def tracked() -> dict[str, str]:
 
 def test_no_file_names_a_registry(tracked):
     assert [name for name, text in tracked.items() if REGISTRIES.search(text)] == []
-    assert REGISTRIES.search("https://files." + "PythonHosted" + ".org/packages")
+    assert REGISTRIES.search("https://files.Python" + "Hosted.org/packages")
 
 
 def test_no_file_holds_a_path_of_one_machine(tracked):
