@@ -42,7 +42,7 @@ ALIKE = 1e3
 ANGLE = 30.0
 # Slope of the misfit in the units that trust regions work in.
 STEEP = 4.0
-# The solver goes on to this part of eps^(3/4) of the step; it rests before, within the
+# The solver goes on to this part of rtol times the step; it rests before, within the
 # tolerance, where rounding lets the misfit fall no more.
 EARLY = 0.05
 
@@ -132,6 +132,7 @@ class NumericalInverse(Inverse):
             state,
             metric.root(),
             tolerance,
+            jnp.asarray(rtol, z_target.dtype),
             self.max_steps,
         )
         adjoint = optx.ImplicitAdjoint(lx.AutoLinearSolver(well_posed=False))
@@ -171,6 +172,7 @@ class _Problem(eqx.Module):
     state: State
     root: lx.AbstractLinearOperator
     tolerance: Float[Array, " leaves"]
+    rtol: Scalar
     max_steps: int = eqx.field(static=True)
 
     def misfit(self, x: Flat) -> tuple[Flat, Float[Array, " leaves"]]:
@@ -190,7 +192,7 @@ class _Problem(eqx.Module):
         forward, eps = self.forward, jnp.finfo(self.z_target.dtype).eps
         step = largest_by_leaf(forward, self.z_target - self.state.z)
         rounding = eps * largest_by_leaf(forward, self.z_target)
-        return EARLY * eps**0.75 * step + rounding
+        return EARLY * self.rtol * step + rounding
 
 
 def _stationarity(x: Flat, inputs: tuple[Any, ...]) -> Flat:

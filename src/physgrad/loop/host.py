@@ -76,7 +76,15 @@ def minimize(
     num_steps = whole_number("num_steps", 0)(num_steps)
     shown = wants_bar(progress, num_steps)
     watched = callback is not None or shown
-    chunks = _Chunks(objective, optimizer, x0, num_steps, stop, record_every, watched)
+    chunks = _Chunks(
+        objective,
+        optimizer,
+        x0,
+        num_steps,
+        stop=stop,
+        record_every=record_every,
+        watched=watched,
+    )
     if not (callback is None or callable(callback)):
         raise TypeError(
             f"callback must be a function of a Snapshot, got {brief(callback)}"
@@ -94,29 +102,23 @@ def minimize(
 
 
 def _first_chunk(
-    objective: Objective,
-    optimizer: Optimizer,
-    x0: PyTree,
-    stop: StopRule,
+    problem: tuple[Objective, Optimizer, PyTree, StopRule],
     limit: Any,
     sizes: tuple[int, int],
 ) -> tuple[PyTree, Progress, Records]:
-    loop, x = make_loop(objective, optimizer, x0, stop)
+    loop, x = make_loop(*problem)
     start = loop.begin(x)
     end, records = loop.advance(start, limit, length=sizes[0], stride=sizes[1])
     return loop.unravel(end.state.x), end, loop.with_start(start, records)
 
 
 def _next_chunk(
-    objective: Objective,
-    optimizer: Optimizer,
-    x0: PyTree,
-    stop: StopRule,
+    problem: tuple[Objective, Optimizer, PyTree, StopRule],
     limit: Any,
     sizes: tuple[int, int],
     start: Progress,
 ) -> tuple[PyTree, Progress, Records]:
-    loop, _ = make_loop(objective, optimizer, x0, stop)
+    loop, _ = make_loop(*problem)
     # counters start anew, and are summed up on the host, where they cannot overflow
     none = jax.tree.map(jnp.zeros_like, (start.steps, start.evaluations))
     start = eqx.tree_at(lambda p: (p.steps, p.evaluations), start, none)
@@ -133,6 +135,7 @@ class _Chunks:
         optimizer: Optimizer,
         x0: PyTree,
         num_steps: int,
+        *,
         stop: StopRule,
         record_every: int,
         watched: bool,
@@ -161,7 +164,7 @@ class _Chunks:
         limit = min(self.num_steps - self.done, self.length * self.stride)
         if self.stride < self.record_every:  # up to the next record that is due
             limit = min(limit, self.record_every - self.done % self.record_every)
-        common = (*self.problem, jnp.int32(limit), (self.length, self.stride))
+        common = (self.problem, jnp.int32(limit), (self.length, self.stride))
         if self.end is None:
             return _first_chunk, *common
         return _next_chunk, *common, self.end
