@@ -127,6 +127,7 @@ def _compare(
 
     from physgrad import problems
     from physgrad.comparison.comparison import compare
+    from physgrad.loop.compiled import quick_to_compile
     from physgrad.optimizers.named import named_optimizer
 
     problem = problems.get(name)
@@ -134,7 +135,7 @@ def _compare(
         optimizers = {
             key: named_optimizer(one, problem.inverses) for key, one in named.items()
         }
-    with _wrong_use(ValueError):
+    with _wrong_use(ValueError), quick_to_compile():
         comparison = compare(
             problem.objective,
             _x0(problem.start, start),

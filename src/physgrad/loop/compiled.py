@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import contextvars
 import dataclasses
 import time
 import types
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import jax
@@ -16,6 +18,21 @@ import numpy as np
 
 KEPT = 128
 RECOMPILATIONS = 5
+# XLA's older code generator for the CPU: half the time to compile, and slower only on
+# arrays of thousands of entries. It is no promise of XLA's, so it may be refused.
+QUICK_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+
+_quick = contextvars.ContextVar("quick", default=False)
+
+
+@contextlib.contextmanager
+def quick_to_compile() -> Iterator[None]:
+    """Here short runs on few entries are wanted: compile them in less time."""
+    token = _quick.set(True)
+    try:
+        yield
+    finally:
+        _quick.reset(token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +46,7 @@ class _Program:
     arrays: tuple[Any, ...]
     """Shape, dtype, weak type and sharding of each array."""
     x64: bool
+    quick: bool
 
     def shape_of_code(self) -> Hashable:
         """The same for two programs that differ only in functions made afresh."""
@@ -36,7 +54,8 @@ class _Program:
             value.__code__ if isinstance(value, types.FunctionType) else (kind, value)
             for kind, value in self.constants
         )
-        return self.function, self.structure, codes, self.arrays, self.x64
+        how = self.x64, self.quick
+        return self.function, self.structure, codes, self.arrays, how
 
 
 _made_afresh: collections.Counter[Hashable] = collections.Counter()
@@ -75,7 +94,7 @@ def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array
     )
     shapes = tuple(jax.typeof(array) for array in arrays)
     x64 = jnp.result_type(float) == jnp.float64
-    return _Program(function, structure, constants, shapes, x64), arrays
+    return _Program(function, structure, constants, shapes, x64, _quick.get()), arrays
 
 
 def _compile(program: _Program) -> Any:
@@ -91,7 +110,11 @@ def _compile(program: _Program) -> Any:
         jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type)
         for a in program.arrays
     ]
-    return jax.jit(flat).lower(*structs).compile()
+    lowered = jax.jit(flat).lower(*structs)
+    if program.quick:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            return lowered.compile(QUICK_OPTIONS)
+    return lowered.compile()
 
 
 def _warn_of_fresh_functions(program: _Program) -> None:

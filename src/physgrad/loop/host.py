@@ -16,7 +16,8 @@ from jaxtyping import PyTree
 from physgrad.inverses.settings import brief, whole_number
 from physgrad.loop import compiled
 from physgrad.loop.diagnosis import explain, explain_rest, not_finite_at_start
-from physgrad.loop.iteration import Progress, Records, make_loop
+from physgrad.loop.iteration import Progress, Record, make_loop
+from physgrad.loop.packing import Packed
 from physgrad.loop.reporting import Snapshot, reporter, wants_bar
 from physgrad.loop.start import check_kinds, checked_start
 from physgrad.loop.stopping import StopRule
@@ -105,11 +106,11 @@ def _first_chunk(
     problem: tuple[Objective, Optimizer, PyTree, StopRule],
     limit: Any,
     sizes: tuple[int, int],
-) -> tuple[PyTree, Progress, Records]:
+) -> tuple[PyTree, Progress, Packed, Record]:
     loop, x = make_loop(*problem)
-    start = loop.begin(x)
-    end, records = loop.advance(start, limit, length=sizes[0], stride=sizes[1])
-    return loop.unravel(end.state.x), end, loop.with_start(start, records)
+    start, update = loop.begin(x)
+    end, records = loop.advance(start, update, limit, length=sizes[0], stride=sizes[1])
+    return loop.unravel(end.state.x), end, records, loop.record(start)
 
 
 def _next_chunk(
@@ -117,12 +118,13 @@ def _next_chunk(
     limit: Any,
     sizes: tuple[int, int],
     start: Progress,
-) -> tuple[PyTree, Progress, Records]:
+) -> tuple[PyTree, Progress, Packed]:
     loop, _ = make_loop(*problem)
     # counters start anew, and are summed up on the host, where they cannot overflow
     none = jax.tree.map(jnp.zeros_like, (start.steps, start.evaluations))
     start = eqx.tree_at(lambda p: (p.steps, p.evaluations), start, none)
-    end, records = loop.advance(start, limit, length=sizes[0], stride=sizes[1])
+    update = loop.resume(start)
+    end, records = loop.advance(start, update, limit, length=sizes[0], stride=sizes[1])
     return loop.unravel(end.state.x), end, records
 
 
@@ -151,8 +153,8 @@ class _Chunks:
         self.problem = objective, optimizer, checked_start(x0), stop
         self.x = self.problem[2]
         self.end: Progress | None = None
-        self.records: list[tuple[Any, ...]] = []
-        """Spaces, losses, targets, certificates of each chunk."""
+        self.records: list[Record] = []
+        """The start without an axis, then those of each chunk, with a leading one."""
         self.done = 0
         self.steps = [np.zeros(1, int)]
         """Number of steps before each record, by chunk."""
@@ -173,11 +175,12 @@ class _Chunks:
         """Run the next chunk and keep its records."""
         started = time.perf_counter()
         out, compile_seconds = compiled.run(*self.program())
-        self.x, self.end, records = out
-        end, records = jax.tree.map(np.asarray, (self.end, records))
-        if not self.records and _not_finite(end):
+        self.x, self.end, records, *first = out
+        end, records, first = jax.tree.map(np.asarray, (self.end, records, first))
+        if first and _not_finite(end):
             raise ValueError(not_finite_at_start(self.problem[0], self.x))
-        self._keep(records, int(end.steps))
+        self.records += first
+        self._keep(records.unpack(), int(end.steps))
         self.evaluations.update(
             {kind: int(count) for kind, count in vars(end.evaluations).items()}
         )
@@ -198,29 +201,28 @@ class _Chunks:
         loss = float("nan") if self.end is None else float(self.end.loss)
         return Snapshot(self.done, self.num_steps, loss, self.x)
 
-    def _keep(self, records: Records, steps: int) -> None:
+    def _keep(self, records: Record, steps: int) -> None:
         """Append the valid part of a chunk's records."""
         self.done += steps
         valid = -(-steps // self.stride)
         if self.stride < self.record_every and self.goes_on:
             valid = int(self.done % self.record_every == 0)
         numbers = self.stride * np.arange(1, valid + 1)
-        with_start = valid + (not self.records)
-        of_iterates = jax.tree.map(
-            lambda a: a[:with_start], (records.spaces, records.losses)
-        )
-        of_steps = jax.tree.map(
-            lambda a: a[:valid], (records.targets, records.certificates)
-        )
-        self.records.append((*of_iterates, *of_steps))
+        self.records.append(jax.tree.map(lambda a: a[:valid], records))
         self.steps.append(self.done - steps + np.minimum(numbers, steps))
 
     def finish(self) -> Run:
         """The run, with its message."""
-        records = self.records[0]
-        if len(self.records) > 1:
-            records = jax.tree.map(lambda *a: np.concatenate(a), *self.records)
-        spaces, losses, targets, certificates = records
+        first, *chunks = self.records
+        spaces, losses = jax.tree.map(
+            lambda start, *later: np.concatenate([start[None], *later]),
+            (first.spaces, first.loss),
+            *((chunk.spaces, chunk.loss) for chunk in chunks),
+        )
+        targets, certificates = jax.tree.map(
+            lambda *parts: np.concatenate(parts),
+            *((chunk.target, chunk.certificate) for chunk in chunks),
+        )
         names = self.problem[0].simulator.space_names  # JAX has sorted the dict
         spaces = {name: spaces[name] for name in names}
         unreached = 0

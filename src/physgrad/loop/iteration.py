@@ -16,6 +16,7 @@ from physgrad.inverses.flat import Flat, Scalar, largest, real_array
 from physgrad.inverses.rule import Code, Evaluations
 from physgrad.inverses.settings import whole_number
 from physgrad.inverses.state import State
+from physgrad.loop.packing import Packed, pack
 from physgrad.loop.start import check_kinds
 from physgrad.loop.stopping import StopRule, has_converged
 from physgrad.objective.objective import FlatObjective, Objective
@@ -44,13 +45,13 @@ class Progress(eqx.Module):
     """Of the last step tried, also where it failed."""
 
 
-class Records(eqx.Module):
-    """Some iterates one after another: PyTrees with a leading axis."""
+class Record(eqx.Module):
+    """What is kept of an iterate, and of the step that led to it."""
 
     spaces: Mapping[str, PyTree]
-    losses: Float[Array, " iterates"]
-    targets: PyTree | None
-    certificates: Certificate | None
+    loss: Scalar
+    target: PyTree | None
+    certificate: Certificate | None
 
 
 class Iterates(eqx.Module):
@@ -114,22 +115,32 @@ def iterate(
     check_kinds(objective, optimizer, stop)
     x0 = jax.tree.map(partial(real_array, name="x0"), x0, is_leaf=lambda x: x is None)
     loop, x = make_loop(objective, optimizer, x0, stop)
-    start = loop.begin(x)
+    start, update = loop.begin(x)
+    length = -(-num_steps // record_every)
     end, records = loop.advance(
-        start, num_steps, length=-(-num_steps // record_every), stride=record_every
+        start, update, num_steps, length=length, stride=record_every
     )
-    records = loop.with_start(start, records)
+    later, first = records.unpack(), loop.record(start)
+    spaces, losses = jax.tree.map(
+        lambda point, others: jnp.concatenate([point[None], others]),
+        (first.spaces, first.loss),
+        (later.spaces, later.loss),
+    )
     return Iterates(
         loop.unravel(end.state.x),
-        records.spaces,
-        records.losses,
-        records.targets,
-        records.certificates,
+        spaces,
+        losses,
+        later.target,
+        later.certificate,
         end.result,
         _finite(start.state.spaces, start.loss) - (-end.steps // record_every),
         end.steps,
         end.evaluations,
     )
+
+
+Update = Callable[[State, Any], tuple[Step, Any]]
+"""An optimizer's `update` at given shapes: of a state and the arrays of its memory."""
 
 
 class Loop(eqx.Module):
@@ -141,14 +152,14 @@ class Loop(eqx.Module):
     names: tuple[str, ...] = eqx.field(static=True)
     """Of the spaces, first to last."""
 
-    def begin(self, x: Flat) -> Progress:
-        """The run before its first step."""
+    def begin(self, x: Flat) -> tuple[Progress, Update]:
+        """The run before its first step, and what steps it."""
         state = self.objective.start(x)
         loss = self.objective.loss(state.z)
         memory = self.optimizer.init(self.objective, state)
-        step, _ = eqx.filter_eval_shape(
-            self.optimizer.update, self.objective, state, memory
-        )
+        update = self._trace(state, memory)
+        memory = eqx.filter(memory, eqx.is_array)
+        step, _ = eqx.filter_eval_shape(update, state, memory)
         target, certificate = jax.tree.map(
             lambda s: jnp.zeros(s.shape, s.dtype), (step.target, step.certificate)
         )
@@ -157,75 +168,74 @@ class Loop(eqx.Module):
         infinite = jnp.asarray(jnp.inf, x.dtype)
         solved = has_converged(self.stop, self.objective, state, loss, infinite)
         result = jnp.where(finite & solved, Result.converged.code, result)
-        return Progress(
+        start = Progress(
             state,
             loss,
             loss,
-            eqx.filter(memory, eqx.is_array),
+            memory,
             result.astype(jnp.int32),
             jnp.zeros((), jnp.int32),
             jax.tree.map(jnp.int32, Evaluations(forward=1)),
             target,
             certificate,
         )
+        return start, update
+
+    def resume(self, now: Progress) -> Update:
+        """What steps a run that has begun."""
+        memory = eqx.filter_eval_shape(self.optimizer.init, self.objective, now.state)
+        return self._trace(now.state, memory)
+
+    def _trace(self, state: State, memory: Any) -> Update:
+        """The optimizer's `update`, traced once: that costs more than all else here."""
+        arrays, constants = eqx.partition(memory, _is_array)
+
+        def update(state: State, arrays: Any) -> tuple[Step, Any]:
+            memory = eqx.combine(arrays, constants)
+            step, memory = self.optimizer.update(self.objective, state, memory)
+            return step, eqx.filter(memory, eqx.is_array)
+
+        return eqx.filter_closure_convert(update, state, arrays)
 
     def advance(
         self,
         start: Progress,
+        update: Update,
         limit: Int[Array, ""] | int,
         *,
         length: int,
         stride: int,
-    ) -> tuple[Progress, Records]:
+    ) -> tuple[Progress, Packed]:
         """Go on until `limit` steps are done or the run ends.
 
-        Records `length` iterates, one after each `stride` steps; what is left of them
+        Keeps `length` records, one after each `stride` steps; what is left of them
         after the last step repeats the last iterate.
         """
-        memory = eqx.filter_eval_shape(self.optimizer.init, self.objective, start.state)
-        constants = eqx.filter(memory, _is_struct, inverse=True)
 
         def one_step(now: Progress) -> Progress:
-            memory = eqx.combine(now.memory, constants)
-            step, memory = self.optimizer.update(self.objective, now.state, memory)
-            return self._after(now, step, eqx.filter(memory, eqx.is_array))
+            return self._after(now, *update(now.state, now.memory))
 
         def maybe_step(now: Progress, _: None) -> tuple[Progress, None]:
             active = _goes_on(now.result) & (now.steps < limit)
             return lax.cond(active, one_step, lambda now: now, now), None
 
-        def record(now: Progress, _: None) -> tuple[Progress, tuple[Any, ...]]:
+        def steps(now: Progress, _: None) -> tuple[Progress, Packed]:
             now, _ = lax.scan(maybe_step, now, None, length=stride)
-            return now, (now.state.spaces, now.loss, now.target, now.certificate)
+            return now, pack(self.record(now))
 
-        end, (points, losses, targets, certificates) = lax.scan(
-            record, start, None, length=length
-        )
-        if targets is not None:
-            targets = jax.vmap(self.objective.simulator.unravel_z)(targets)
-        spaces = self._trees(points, jax.vmap)
-        return end, Records(spaces, losses, targets, certificates)
-
-    def with_start(self, start: Progress, records: Records) -> Records:
-        """The records with the start before them."""
-        first = self._trees(start.state.spaces, lambda unravel: unravel)
-        spaces, losses = jax.tree.map(
-            lambda point, later: jnp.concatenate([point[None], later]),
-            (first, start.loss),
-            (records.spaces, records.losses),
-        )
-        return Records(spaces, losses, records.targets, records.certificates)
+        return lax.scan(steps, start, None, length=length)
 
     def unravel(self, x: Flat) -> PyTree:
         """The user's x."""
         return self.objective.simulator.unravel_x(x)
 
-    def _trees(self, points: tuple[Array, ...], lift: Callable) -> dict[str, PyTree]:
+    def record(self, now: Progress) -> Record:
+        """The present iterate, in the user's PyTrees."""
         unravels = self.objective.simulator.unravels
-        return {
-            name: lift(unravel)(point)
-            for name, unravel, point in zip(self.names, unravels, points, strict=True)
-        }
+        points = zip(self.names, unravels, now.state.spaces, strict=True)
+        spaces = {name: unravel(point) for name, unravel, point in points}
+        target = None if now.target is None else unravels[-1](now.target)
+        return Record(spaces, now.loss, target, now.certificate)
 
     def _after(self, now: Progress, step: Step, memory: Any) -> Progress:
         """The run after a step: at its new point if that may stand, else as it was."""
@@ -284,5 +294,5 @@ def _finite(spaces: tuple[Flat, ...], loss: Scalar) -> Bool[Array, ""]:
     return jnp.isfinite(loss) & jnp.all(jnp.stack(points))
 
 
-def _is_struct(leaf: Any) -> bool:
+def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_array(leaf)

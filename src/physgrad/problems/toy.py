@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from physgrad.inverses.analytic import AnalyticInverse
@@ -42,13 +43,14 @@ def problem(dtype: Any = None) -> Problem:
     Physical Gradients".
     """
     dtype = jnp.result_type(float) if dtype is None else dtype
-    origin = jnp.zeros(2, dtype)
+    # NumPy first: that compiles nothing
+    origin, ones = jnp.asarray(np.zeros(2, dtype)), jnp.asarray(np.ones(2, dtype))
     simulator = Simulator(square, inverse=AnalyticInverse(square_root))
     return Problem(
         name="toy",
         objective=Objective(simulator, SquaredLoss(origin)),
-        start=jnp.array([3.0, 3.0], dtype),
+        start=jnp.asarray(np.full(2, 3.0, dtype)),
         solution=origin,
-        direction=jnp.ones(2, dtype),
+        direction=ones,
         inverses={"notebook": AnalyticInverse(positive_square_root)},
     )
