@@ -264,6 +264,21 @@ def test_a_solver_out_of_budget_is_named_with_its_residual():
     assert "in step 1 (residual" in run.message and "raise max_steps" in run.message
 
 
+def test_a_numerical_inverse_stops_by_its_own_tolerance():
+    objective = pg.Objective(pg.Simulator(lambda x: x**9), squares)
+    residuals, costs = [], []
+    for rtol in (1e-1, 1e-2, 1e-4):
+        method = pg.PhysicalGradient(0.3, inverse=pg.NumericalInverse(rtol=rtol))
+        run = pg.minimize(objective, method, jnp.array([3.0]), 1)
+        step = abs(run.trajectory.targets[0, 0] - run.trajectory["z"][0, 0])
+        certificates = run.trajectory.certificates
+        assert certificates is not None
+        residuals.append(certificates.residuals[0] / step)
+        costs.append(run.evaluations["inverse"])
+        assert residuals[-1] <= rtol
+    assert costs[0] < costs[-1] and residuals[0] > residuals[-1]
+
+
 def pairs(x):
     return jnp.stack([x[0] + x[1], 2 * (x[0] + x[1])])
 

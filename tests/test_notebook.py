@@ -89,6 +89,14 @@ def test_a_full_physical_step_solves_the_toy():
     assert run.result == "completed" and run.loss <= 1e-12
 
 
+def test_a_full_step_through_the_numerical_inverse_reaches_the_double_root(dtype):
+    problem = pg.problems.get("toy", dtype)
+    method = pg.PhysicalGradient(1.0, inverse=NUMERICAL)
+    run = pg.minimize(problem.objective, method, problem.start, 1)
+    assert run.result == "completed" and run.loss <= 1e-8
+    assert run.evaluations["inverse"] <= 64
+
+
 def test_gauss_newton_at_a_third_is_as_good_as_the_physical_gradient():
     problem = pg.problems.get("toy", jnp.float32)
     run = pg.minimize(problem.objective, pg.GaussNewton(1 / 3), problem.start, 10)

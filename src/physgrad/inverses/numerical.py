@@ -49,7 +49,9 @@ EARLY = 0.05
 
 def _solver(value: Any) -> Solver:
     if value is None:
-        return optx.LevenbergMarquardt(rtol=1e-8, atol=1e-8)
+        return optx.Dogleg(
+            rtol=1e-8, atol=1e-8, linear_solver=lx.AutoLinearSolver(well_posed=False)
+        )
     if not isinstance(value, Solver):
         raise TypeError(
             "solver must be an optimistix least-squares solver, minimizer or root "
@@ -76,8 +78,9 @@ class NumericalInverse(Inverse):
     **Arguments:**
 
     - `solver`: an optimistix least-squares solver, minimizer or root finder; by
-        default `optimistix.LevenbergMarquardt`. Its own tolerances are not used:
-        the tolerance follows the step asked for. `optimistix.BFGS` or
+        default `optimistix.Dogleg` with a pseudo-inverse, which roots of a
+        singular Jacobian do not slow down. Its own tolerances are not used: the
+        tolerance follows the step asked for. `optimistix.BFGS` or
         `optimistix.LBFGS` take the way of the notebook, a minimizer of |P(x) - z~|^2.
     - `rtol`: tolerance relative to the step in z; None for eps^(3/4) of the dtype.
     - `max_steps`: steps of the solver in one pull-back.

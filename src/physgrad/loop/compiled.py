@@ -20,7 +20,7 @@ KEPT = 128
 RECOMPILATIONS = 5
 # XLA's older code generator for the CPU: half the time to compile, and slower only on
 # arrays of thousands of entries. It is no promise of XLA's, so it may be refused.
-QUICK_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+QUICK_OPTIONS: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
 
 _quick = contextvars.ContextVar("quick", default=False)
 
