@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import collections
 import importlib
 import pkgutil
 from pathlib import Path
@@ -14,6 +15,7 @@ import optax
 import pytest
 
 import physgrad as pg
+from physgrad.loop import compiled
 
 
 def square(x):
@@ -121,3 +123,17 @@ def test_public_names_are_declared_for_type_checkers():
 def test_unknown_names_are_refused():
     with pytest.raises(AttributeError, match="minimise"):
         pg.__getattr__("minimise")
+
+
+@pytest.mark.parametrize("options", [None, {"xla_cpu_no_such_option": True}])
+def test_programs_that_are_quick_to_compile_give_the_same_run(monkeypatch, options):
+    problem = pg.problems.get("toy", jnp.float32)
+    arguments = problem.objective, pg.PhysicalGradient(0.3), problem.start, 7
+    expected = pg.minimize(*arguments)
+    if options is not None:  # XLA makes no promise to know them
+        monkeypatch.setattr(compiled, "QUICK_OPTIONS", options)
+        monkeypatch.setattr(compiled, "_kept", collections.OrderedDict())
+    with compiled.quick_to_compile():
+        run = pg.minimize(*arguments)
+    assert run.compilations == 1
+    np.testing.assert_allclose(run.trajectory["x"], expected.trajectory["x"], 1e-6)

@@ -92,7 +92,8 @@ class NumericalInverse(Inverse):
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: x**3, lambda z: jnp.sum((z - 8) ** 2))
     >>> physical = pg.PhysicalGradient(1.0, inverse=pg.NumericalInverse())
-    >>> print(pg.minimize(objective, physical, jnp.array([3.0]), num_steps=1).x)
+    >>> run = pg.minimize(objective, physical, jnp.array([3.0]), num_steps=1)
+    >>> print(run.x.round(5))
     [2.]
 
     **Source:** Nocedal and Wright, Numerical Optimization, 2nd ed., sections 10.3 and
