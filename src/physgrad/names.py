@@ -144,13 +144,13 @@ _COUNT = _within(
     "a whole number from 1 to 1000000", whole_number, lambda v: 1 <= v <= 1_000_000
 )
 
-SOLVERS = ("lm", "newton", "lbfgs", "bfgs", "dogleg")
+SOLVERS = ("dogleg", "lm", "newton", "lbfgs", "bfgs")
 """Solvers of the numerical inverse."""
 
 INVERSES: dict[str, dict[str, Key]] = {
     "own": {},
     "numerical": {
-        "solver": Key(_one_of(SOLVERS), "lm"),
+        "solver": Key(_one_of(SOLVERS), "dogleg"),
         "rtol": Key(_POSITIVE, None),
         "max_steps": Key(_COUNT, 256),
     },

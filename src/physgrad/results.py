@@ -104,7 +104,8 @@ _INVERSE_ADVICE = {
     "in z explains; return the preimage nearest to x, as in inverse(z, x), or lower "
     "step_size",
     Cause.not_finite: "it returned NaN or infinity: the target lies outside the "
-    "range of the simulator; lower step_size or use inverse=NumericalInverse()",
+    "range of the simulator, or the step was far too long; lower step_size, or give "
+    "PhysicalGradient another inverse, such as NumericalInverse()",
     Cause.not_identity: "before the first step, inverse(forward(x0)) is not x0; "
     "check the formula and its argument order, inverse(z, x)",
     Cause.start_jumped: "before the first step, inverse(forward(x0)) is another "

@@ -47,11 +47,14 @@ STEEP = 4.0
 EARLY = 0.05
 
 
+def dogleg(rtol: float, atol: float) -> optx.Dogleg:
+    """Powell's dogleg with a pseudo-inverse, for Jacobians that may be singular."""
+    return optx.Dogleg(rtol, atol, linear_solver=lx.AutoLinearSolver(well_posed=False))
+
+
 def _solver(value: Any) -> Solver:
     if value is None:
-        return optx.Dogleg(
-            rtol=1e-8, atol=1e-8, linear_solver=lx.AutoLinearSolver(well_posed=False)
-        )
+        return dogleg(rtol=1e-8, atol=1e-8)
     if not isinstance(value, Solver):
         raise TypeError(
             "solver must be an optimistix least-squares solver, minimizer or root "

@@ -58,7 +58,8 @@ def explain(
         ),
         Result.target_not_reachable: lambda: (
             f"{unreached} of {num_steps} targets were out of the range of the "
-            "simulator; the nearest points were taken"
+            "simulator; the nearest points were taken, as a fit to data does; "
+            "stop=Stop(gradient=...) tells when it is the best one"
         ),
         Result.converged: lambda: "",
         Result.completed: lambda: _growth(first, last, unreached, num_steps),

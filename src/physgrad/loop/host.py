@@ -166,7 +166,7 @@ class _Chunks:
         limit = min(self.num_steps - self.done, self.length * self.stride)
         if self.stride < self.record_every:  # up to the next record that is due
             limit = min(limit, self.record_every - self.done % self.record_every)
-        common = (self.problem, jnp.int32(limit), (self.length, self.stride))
+        common = (self.problem, np.asarray(limit, np.int32), (self.length, self.stride))
         if self.end is None:
             return _first_chunk, *common
         return _next_chunk, *common, self.end

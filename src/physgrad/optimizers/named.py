@@ -8,7 +8,7 @@ from typing import Any
 import optimistix as optx
 
 from physgrad.inverses.linearized import LinearizedInverse
-from physgrad.inverses.numerical import NumericalInverse
+from physgrad.inverses.numerical import NumericalInverse, dogleg
 from physgrad.inverses.rule import Inverse
 from physgrad.inverses.transposed import TransposedInverse
 from physgrad.names import OPTIMIZERS, Named
@@ -23,11 +23,11 @@ from physgrad.physical_gradient import PhysicalGradient
 from physgrad.results import MissingExtra
 
 SOLVERS = {
+    "dogleg": dogleg,
     "lm": optx.LevenbergMarquardt,
     "newton": optx.Newton,
     "lbfgs": optx.LBFGS,
     "bfgs": optx.BFGS,
-    "dogleg": optx.Dogleg,
 }
 """Solvers of the numerical inverse, by their names."""
 
