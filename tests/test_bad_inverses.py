@@ -329,3 +329,45 @@ def test_the_way_out_for_a_jacobian_that_does_not_fit():
     objective = pg.Objective(wide, pg.SquaredLoss(jnp.ones(100_000)))
     run = pg.minimize(objective, pg.PhysicalGradient(1.0, rule), jnp.zeros(10_000), 1)
     assert run.ok and np.allclose(run.x, 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["x64-off", "x64-on"])
+@pytest.mark.parametrize("solver", [None, optx.GaussNewton(1e-6, 1e-6)])
+def test_float32_is_inverted_whatever_the_switch(wide, solver):
+    with jax.enable_x64(wide):
+        x0 = jnp.array([2.0], jnp.float32)
+        method = pg.PhysicalGradient(0.5, pg.NumericalInverse(solver))
+        run = pg.minimize(pg.Objective(lambda x: x**3, squares), method, x0, 3)
+    assert run.result == "completed" and run.x.dtype == jnp.float32
+
+
+def test_a_long_way_round_is_no_jump_in_a_chain_either(dtype):
+    def valley(x):
+        return jnp.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
+
+    def formula(z):
+        return jnp.stack([1 - z[1], z[0] / 10 + (1 - z[1]) ** 2])
+
+    chain = pg.Chain(
+        pg.Simulator(valley, pg.AnalyticInverse(formula)),
+        pg.Simulator(lambda z: 2 * z, pg.AnalyticInverse(lambda z: z / 2)),
+    )
+    x0 = jnp.array([-1.2, 1.0], dtype)
+    run = pg.minimize(pg.Objective(chain, squares), pg.PhysicalGradient(0.5), x0, 3)
+    assert run.result == "completed" and run.loss < 2
+
+
+def test_a_full_step_of_any_loss_ends_at_its_minimum_not_beyond(dtype):
+    def square(x):
+        return jnp.stack([x[0], x[1] ** 2])
+
+    def root(z, x):
+        return jnp.stack([z[0], jnp.copysign(jnp.sqrt(z[1]), x[1])])
+
+    simulator = pg.Simulator(square, pg.AnalyticInverse(root))
+    objective = pg.Objective(simulator, lambda z: jnp.sum(z**2))
+    starts = np.random.default_rng(0).uniform(0.5, 4.0, (200, 2)).astype(dtype)
+    method = pg.PhysicalGradient(1.0)
+    ends = jax.vmap(lambda x0: pg.iterate(objective, method, x0, 1))(starts)
+    assert np.all(ends.result == pg.Result.completed.code)
+    assert np.all(ends.losses[:, -1] <= 1e-12)

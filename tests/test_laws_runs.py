@@ -215,3 +215,25 @@ def test_the_start_of_the_caller_is_left_alone():
     x0 = jnp.asarray(X0)
     pg.minimize(toy(), METHODS["pg"], x0, 20)
     assert np.array_equal(x0, X0)
+
+
+class Tired(pg.Optimizer):
+    """Stalls after forty steps."""
+
+    def init(self, objective, state):
+        return jnp.asarray(0)
+
+    def update(self, objective, state, memory):
+        tired = jnp.where(memory >= 40, pg.Result.stalled.code, 0)
+        moved = objective.evaluate(state, 0.9 * state.x)
+        return pg.Step(moved, pg.Evaluations(forward=1), tired), memory + 1
+
+
+def test_the_last_iterate_is_kept_where_a_run_fails_between_two_records():
+    ends = []
+    for callback in (None, lambda snapshot: None):
+        run = pg.minimize(toy(), Tired(), X0, 1000, record_every=100, callback=callback)
+        assert run.result == "stalled" and run.trajectory.steps.tolist() == [0, 40]
+        np.testing.assert_array_equal(run.trajectory["x"][-1], run.x)
+        ends.append(run.loss)
+    assert ends[0] == ends[1]

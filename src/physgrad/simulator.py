@@ -204,13 +204,15 @@ def _whole(
     Where every link promises its preimage, so does the chain: links that hold can
     still miss together, if a later one amplifies what an earlier one leaves.
     """
-    residual, tolerance, result, cause = _worst(answers)
+    residual, promise, result, cause = _worst(answers)
     x = answers[-1].x
     rtol = len(answers) * jnp.sqrt(jnp.finfo(x.dtype).eps)
     promised = jnp.stack([jnp.asarray(a.tolerance) for a in answers])
     exact = jnp.all(jnp.isfinite(promised)) & (result == Result.completed.code)
     whole = certificate_tolerance(forward, z_target, state, rtol)
-    answer = certify(forward, x, z_target, state, jnp.where(exact, whole, jnp.inf))
+    tolerance = jnp.where(exact, whole, jnp.inf)
+    # each link has looked at its own branches, and knows its own inverse
+    answer = certify(forward, x, z_target, state, tolerance, same_branch=True)
 
     def pick(of_link: Array | float, of_whole: Array | float) -> Array:
         return jnp.where(result > answer.result, of_link, of_whole)
@@ -220,7 +222,7 @@ def _whole(
         answer.z,
         pick(residual, answer.residual),
         pick(result, answer.result),
-        pick(tolerance, answer.tolerance),
+        pick(promise, answer.tolerance),
         pick(cause, answer.cause),
         answers[-1].metric,
         sum((a.evaluations for a in answers), answer.evaluations),

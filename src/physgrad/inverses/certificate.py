@@ -53,18 +53,22 @@ def certify(
     *,
     evaluations: Evaluations | None = None,
     preimage: Callable[[Flat, State], Flat] | None = None,
+    same_branch: bool = False,
 ) -> PullBack:
     """Measure |P(x+) - z~| and whether x+ is on the branch of x; name what is not so.
 
     One call of the simulator; two more where x moved suspiciously far for the step in
-    z. The residual and tolerance of the answer are those of the worst leaf of z.
+    z, unless x+ is known to be on the same branch. The residual and tolerance of the
+    answer are those of the worst leaf of z.
     """
     z = forward(x)
     residual = largest_by_leaf(forward, z - z_target)
     finite = jnp.all(jnp.isfinite(residual)) & jnp.all(jnp.isfinite(x))
     cost = (evaluations or Evaluations()) + Evaluations(forward=1)
     missed = ~jnp.all(residual <= tolerance)
-    jumped = jumps(forward, x, z, state, tolerance, preimage)
+    jumped = jnp.asarray(False)
+    if not same_branch:
+        jumped = jumps(forward, x, z, state, tolerance, preimage)
     cause = jnp.where(
         ~finite,
         Cause.not_finite.code,

@@ -262,6 +262,10 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
     f_struct, aux_struct = jax.eval_shape(fn, x, None)
     memory = solver.init(fn, x, None, {}, f_struct, aux_struct, nothing)
     arrays, constants = eqx.partition(memory, eqx.is_array)
+    # some solvers start with JAX's default dtype rather than that of x
+    arrays = jax.tree.map(
+        lambda a: a.astype(x.dtype) if eqx.is_inexact_array(a) else a, arrays
+    )
     far, none = jnp.asarray(jnp.inf, x.dtype), jnp.asarray(0)
     unknown = jnp.full_like(goal, jnp.inf)
     start = _Progress(x, arrays, far, unknown, none, none)

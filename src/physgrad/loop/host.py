@@ -155,6 +155,8 @@ class _Chunks:
         self.end: Progress | None = None
         self.records: list[Record] = []
         """The start without an axis, then those of each chunk, with a leading one."""
+        self.last: Record | None = None
+        """That of the last step, with a leading axis."""
         self.done = 0
         self.steps = [np.zeros(1, int)]
         """Number of steps before each record, by chunk."""
@@ -205,14 +207,20 @@ class _Chunks:
         """Append the valid part of a chunk's records."""
         self.done += steps
         valid = -(-steps // self.stride)
-        if self.stride < self.record_every and self.goes_on:
-            valid = int(self.done % self.record_every == 0)
+        if valid:
+            self.last = jax.tree.map(lambda a: a[valid - 1 : valid], records)
+        if self.stride < self.record_every:
+            valid = int(steps > 0 and self.done % self.record_every == 0)
         numbers = self.stride * np.arange(1, valid + 1)
         self.records.append(jax.tree.map(lambda a: a[:valid], records))
         self.steps.append(self.done - steps + np.minimum(numbers, steps))
 
     def finish(self) -> Run:
         """The run, with its message."""
+        steps = np.concatenate(self.steps)
+        if self.last is not None and steps[-1] != self.done:
+            self.records.append(self.last)  # it was not due, but is the last one
+            steps = np.append(steps, self.done)
         first, *chunks = self.records
         spaces, losses = jax.tree.map(
             lambda start, *later: np.concatenate([start[None], *later]),
@@ -238,7 +246,6 @@ class _Chunks:
             at_rest = explain_rest(objective, self.x, float(end.loss))
             if at_rest[0] is not Result.completed or result is Result.completed:
                 result, message = at_rest
-        steps = np.concatenate(self.steps)
         trajectory = Trajectory(spaces, losses, steps, targets, certificates)
         return Run(
             self.x,

@@ -174,7 +174,14 @@ class NewtonMetric(ZMetric):
         floor = 16 * z.size * jnp.finfo(z.dtype).eps
         definite = jnp.all(diagonal > 0) & jnp.all(pivots > floor)
         upper = jnp.where(definite, upper, jnp.eye(z.size, dtype=z.dtype))
-        dz = -jax.scipy.linalg.cho_solve((upper, False), gradient / scale) / scale
+
+        def solve(vector: Flat) -> Flat:
+            return jax.scipy.linalg.cho_solve((upper, False), vector / scale) / scale
+
+        # refined once: a full step on a quadratic loss must end at its minimum, not a
+        # rounding beyond, where an inverse such as a square root may not reach
+        dz = -solve(gradient)
+        dz = dz - solve(gradient + hessian @ dz)
         finite = jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))
         metric = Metric(lx.MatrixLinearOperator(upper * scale))
         result = _singular_unless(definite, finite)
