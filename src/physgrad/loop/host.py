@@ -49,7 +49,9 @@ def minimize(
     """Run an optimizer on L(P(x)) from x0, and keep its iterates in every space.
 
     A new start, step size or target of the same shape is not compiled again; fresh
-    functions (a lambda written inside a loop) and Optax transformations are.
+    functions (a lambda written inside a loop) and Optax transformations are. As with
+    `jax.jit`, what a function reads from outside (a global, an attribute) keeps the
+    value of its first run: change numbers through arrays of modules.
 
     **Arguments:**
 
