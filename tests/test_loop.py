@@ -137,3 +137,16 @@ def test_programs_that_are_quick_to_compile_give_the_same_run(monkeypatch, optio
         run = pg.minimize(*arguments)
     assert run.compilations == 1
     np.testing.assert_allclose(run.trajectory["x"], expected.trajectory["x"], 1e-6)
+
+
+def test_arguments_compile_nothing_beside_the_program(caplog):
+    unusual = np.ones((3, 1, 7), np.int32)  # no other test has compiled for it
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        result, seconds = compiled.run(twice, unusual)
+    compilations = [m for m in caplog.messages if m.startswith("Compiling")]
+    assert len(compilations) == 1 and seconds > 0
+    np.testing.assert_array_equal(result, 2 * unusual)
+
+
+def twice(x):
+    return 2 * x

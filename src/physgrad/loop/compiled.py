@@ -87,7 +87,12 @@ def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array
     """The program, and the arrays that it is to be called with."""
     leaves, structure = jax.tree.flatten(arguments)
     traced = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
-    arrays = [jnp.asarray(v) for v, t in zip(leaves, traced, strict=True) if t]
+    # not jnp.asarray: for a NumPy array that compiles a program for each shape
+    arrays = [
+        v if isinstance(v, jax.Array) else jax.device_put(v)
+        for v, t in zip(leaves, traced, strict=True)
+        if t
+    ]
     constants = tuple(
         (jax.Array, None) if t else (type(v), v)
         for v, t in zip(leaves, traced, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -43,13 +44,13 @@ def problem(dtype: Any = None) -> Problem:
     Physical Gradients".
     """
     dtype = jnp.result_type(float) if dtype is None else dtype
-    # NumPy first: that compiles nothing
-    origin, ones = jnp.asarray(np.zeros(2, dtype)), jnp.asarray(np.ones(2, dtype))
+    # from NumPy, by device_put: that compiles nothing
+    origin, ones = jax.device_put((np.zeros(2, dtype), np.ones(2, dtype)))
     simulator = Simulator(square, inverse=AnalyticInverse(square_root))
     return Problem(
         name="toy",
         objective=Objective(simulator, SquaredLoss(origin)),
-        start=jnp.asarray(np.full(2, 3.0, dtype)),
+        start=jax.device_put(np.full(2, 3.0, dtype)),
         solution=origin,
         direction=ones,
         inverses={"notebook": AnalyticInverse(positive_square_root)},
