@@ -177,6 +177,26 @@ def test_newton_on_x_names_a_singular_hessian():
     assert run.result == "singular" and "GaussNewton" in run.message
 
 
+@pytest.mark.parametrize("angle", [0.3, 1.0])
+def test_newton_on_x_names_a_hessian_that_is_singular_to_rounding(dtype, angle):
+    """A valley along a slanted line: no entry of the Hessian is zero, a value is."""
+    along = jnp.array([np.cos(angle), np.sin(angle)], dtype)
+    objective = pg.Objective(lambda x: along @ x, lambda z: (z - 2) ** 2)
+    run = pg.minimize(objective, pg.Newton(1.0), jnp.array([3.0, 0.5], dtype), 5)
+    assert run.result == "singular" and np.all(np.isfinite(run.x))
+
+
+@pytest.mark.parametrize("units", [1e-6, 1.0, 1e6])
+def test_units_of_x_do_not_make_a_hessian_singular(dtype, units):
+    scale = jnp.array([units, 1.0], dtype)
+    objective = pg.Objective(
+        lambda x: scale * x, lambda z: jnp.sum((z - 1) ** 2) + z[0] * z[1]
+    )
+    run = pg.minimize(objective, pg.Newton(1.0), jnp.array([3.0, 3.0], dtype), 3)
+    assert run.result == "completed"
+    np.testing.assert_allclose(run.trajectory["z"][-1], [2 / 3, 2 / 3], rtol=1e-5)
+
+
 def test_growth_of_the_loss_is_said():
     objective = pg.Objective(identity, sum_of_squares)
     run = pg.minimize(objective, pg.GradientDescent(1.1), jnp.array([3.0, 3.0]), 5)

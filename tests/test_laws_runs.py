@@ -6,7 +6,9 @@ import equinox as eqx
 import families
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
+import optimistix as optx
 import pytest
 from families import relative
 from jaxtyping import Array
@@ -153,6 +155,52 @@ def test_iterations_of_a_numerical_inverse_are_counted():
     assert 5 <= steps <= 50
     assert run.evaluations["forward"] == 1 + steps + 5  # and a certificate each
     assert run.evaluations["jvp"] == 2 * (steps + 5)  # one Jacobian for its units
+
+
+def test_jacobians_are_taken_and_counted_by_their_smaller_side():
+    """Two rows of 20,000 columns: reverse sweeps, whatever takes the Jacobian."""
+    rows = np.stack([np.linspace(0.5, 1.5, 20_000), np.linspace(1.0, -1.0, 20_000)])
+    objective = pg.Objective(Wide(jnp.asarray(rows)), pg.SquaredLoss(jnp.ones(2)))
+    x0 = jnp.zeros(20_000)
+    for method in WIDE.values():
+        run = pg.minimize(objective, method, x0, 2)
+        counts = run.evaluations
+        assert run.ok and run.loss < 1e-6 and counts["jvp"] == 0
+        assert counts["vjp"] % 2 == 0 and counts["vjp"] >= 4
+    # a linear solver that needs only products takes one of each kind an iteration
+    rule = pg.LinearizedInverse(solver=lx.LSMR(1e-6, 0.0))
+    counts = pg.minimize(objective, pg.PhysicalGradient(1.0, rule), x0, 2).evaluations
+    assert counts["jvp"] == counts["vjp"] > 0
+
+
+def test_what_the_search_for_a_jump_costs_is_counted():
+    """Near its optimum x moves far for little z: suspicious, so two calls more."""
+    run = pg.minimize(toy(), pg.PhysicalGradient(0.3), X0, 10)
+    assert 11 < run.evaluations["forward"] <= 11 + 2 * 10
+    assert run.evaluations["inverse"] == 10
+
+
+def test_simplex_searches_take_no_gradient():
+    solver = pg.OptimistixOptimizer(optx.NelderMead(1e-6, 1e-6))
+    run = pg.minimize(toy(), solver, X0, 5)
+    assert run.evaluations["vjp"] == run.evaluations["jvp"] == 0
+
+
+class Wide(eqx.Module):
+    """z = A x."""
+
+    matrix: jax.Array
+
+    def __call__(self, x):
+        return self.matrix @ x
+
+
+WIDE = {
+    "numerical": pg.PhysicalGradient(1.0),
+    "gauss-newton": pg.GaussNewton(),
+    "lm": pg.LevenbergMarquardt(1e-6),
+    "optimistix": pg.OptimistixOptimizer(optx.Dogleg(1e-6, 1e-6)),
+}
 
 
 class Counting(eqx.Module):

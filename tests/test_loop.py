@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import collections
 import importlib
 import pkgutil
 from pathlib import Path
@@ -15,7 +14,6 @@ import optax
 import pytest
 
 import physgrad as pg
-from physgrad.loop import compiled
 
 
 def square(x):
@@ -123,30 +121,3 @@ def test_public_names_are_declared_for_type_checkers():
 def test_unknown_names_are_refused():
     with pytest.raises(AttributeError, match="minimise"):
         pg.__getattr__("minimise")
-
-
-@pytest.mark.parametrize("options", [None, {"xla_cpu_no_such_option": True}])
-def test_programs_that_are_quick_to_compile_give_the_same_run(monkeypatch, options):
-    problem = pg.problems.get("toy", jnp.float32)
-    arguments = problem.objective, pg.PhysicalGradient(0.3), problem.start, 7
-    expected = pg.minimize(*arguments)
-    if options is not None:  # XLA makes no promise to know them
-        monkeypatch.setattr(compiled, "QUICK_OPTIONS", options)
-        monkeypatch.setattr(compiled, "_kept", collections.OrderedDict())
-    with compiled.quick_to_compile():
-        run = pg.minimize(*arguments)
-    assert run.compilations == 1
-    np.testing.assert_allclose(run.trajectory["x"], expected.trajectory["x"], 1e-6)
-
-
-def test_arguments_compile_nothing_beside_the_program(caplog):
-    unusual = np.ones((3, 1, 7), np.int32)  # no other test has compiled for it
-    with jax.log_compiles(), caplog.at_level("WARNING"):
-        result, seconds = compiled.run(twice, unusual)
-    compilations = [m for m in caplog.messages if m.startswith("Compiling")]
-    assert len(compilations) == 1 and seconds > 0
-    np.testing.assert_array_equal(result, 2 * unusual)
-
-
-def twice(x):
-    return 2 * x

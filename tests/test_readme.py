@@ -23,6 +23,10 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     run = names["run"]
     assert isinstance(run, pg.Run)
     assert run.result == "completed"
+    fitted = names["fitted"]
+    assert isinstance(fitted, pg.Run) and fitted.result == "converged"
+    got = f"amplitude {fitted.x['amplitude']:.2f}, rate {fitted.x['rate']:.2f}"
+    assert got in README
 
 
 def test_every_link_within_the_project_leads_somewhere():

@@ -317,16 +317,33 @@ def _home(key: str, known: Iterable[str]) -> str:
 
 
 def usage() -> str:
-    """One line for each optimizer: its name, its keys and their defaults."""
+    """The optimizers with their keys and defaults, and the values that are names."""
 
-    def setting(key: str, default: Any) -> str:
+    def setting(key: str, of: Key) -> str:
+        default = of.default
         shown = f"{default:.3g}" if isinstance(default, float) else default
         return key if default is None else f"{key}={shown}"
 
-    return "\n".join(
-        f"  {name:13}{', '.join(setting(key, of.default) for key, of in keys.items())}"
+    lines = ["Optimizers, their keys and defaults:"]
+    lines += [
+        f"  {name:13}{', '.join(setting(key, of) for key, of in keys.items())}"
         for name, (_, keys, _) in OPTIMIZERS.items()
-    )
+    ]
+    choices = {
+        key: of.kind.choices
+        for method in OPTIMIZERS.values()
+        for key, of in method.keys.items()
+        if of.kind.choices
+    }
+    lines += ["", "Values:"]
+    lines += [f"  {key:13}{', '.join(names)}" for key, names in choices.items()]
+    lines += ["", "Keys of an inverse (pg:inverse=...):"]
+    lines += [
+        f"  {name:13}{', '.join(setting(key, of) for key, of in keys.items())}"
+        for name, keys in INVERSES.items()
+        if keys
+    ]
+    return "\n".join(lines)
 
 
 def package_version() -> str:

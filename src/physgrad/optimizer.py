@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool
 
 from physgrad.inverses.flat import Flat, Scalar
 from physgrad.inverses.rule import Code, Evaluations, PullBack
+from physgrad.inverses.settings import describe
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.objective.z_step import ZStep
@@ -71,6 +72,9 @@ class Optimizer(eqx.Module):
     >>> print(pg.minimize(objective, SignDescent(0.5), jnp.array([2.0]), num_steps=3).x)
     [0.5]
     """
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     @abc.abstractmethod
     def init(self, objective: FlatObjective, state: State) -> Any:

@@ -21,7 +21,7 @@ class Seconds(NamedTuple):
     run: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Certificates:
     """How well each recorded step was pulled back; arrays of shape (iterates - 1,)."""
 
@@ -33,7 +33,7 @@ class Certificates:
     """`Result` codes (`Result.from_code`)."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Trajectory:
     """The iterates of one run in every space, start and end included.
 
@@ -63,7 +63,7 @@ class Trajectory:
         return len(self.losses)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """One optimization: where it ended, how, and the way there."""
 

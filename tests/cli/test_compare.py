@@ -125,7 +125,7 @@ def test_the_table_is_not_cut_in_a_file(here):
     assert len({len(line) for line in lines[1:8]}) == 1
     assert "…" not in out
     row = [cell.strip() for cell in lines[4].split("│")[1:]]
-    assert row[:6] == ["gd", "completed", "[-3, 3]", "4.243", "90", "-"]
+    assert row[:6] == ["gd", "completed", "[-3, 3]", "4.243", "90", "1 forward"]
     assert lines[-1] == "pg-numeric: mean absolute difference to pg in x 0"
 
 

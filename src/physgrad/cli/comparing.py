@@ -46,7 +46,8 @@ MOST_ITERATES = 10_000_000
 @click.command(
     "compare",
     short_help="Run several methods on a problem, side by side.",
-    epilog=f"\b\nOptimizers, their keys and defaults:\n{usage()}",
+    # \b: click is to leave the lines of a paragraph as they are
+    epilog="\b\n" + usage().replace("\n\n", "\n\n\b\n"),
 )
 @click.argument("problem", default="toy")
 @click.option(
@@ -57,7 +58,9 @@ MOST_ITERATES = 10_000_000
     help=f"A method; once for each.  [default: {', '.join(DEFAULT_OPTIMIZERS)}]",
 )
 @click.option("--start", metavar="X0,X1,...", help="x0.  [default: the problem's]")
-@click.option("--steps", metavar="N", default="10", show_default=True, help="To do.")
+@click.option(
+    "--steps", metavar="N", default="10", show_default=True, help="Steps to do."
+)
 @click.option("--float64", is_flag=True, help="Compute in double precision.")
 @click.option("--out", metavar="DIR", help="Save results and figures in DIR.")
 @click.option("--force", is_flag=True, help="Replace older results in DIR.")

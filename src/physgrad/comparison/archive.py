@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from physgrad.comparison.document import SCHEMA, document, nested
+from physgrad.comparison.document import SCHEMA, document, named_fields
 from physgrad.results import CheckpointError, Result
 from physgrad.storage import from_json, load_folder, pack_arrays, to_json, unpack_arrays
 from physgrad.trajectory import Certificates, Run, Seconds, Trajectory
@@ -80,12 +80,20 @@ class _Store:
         if isinstance(tree, list | tuple) and not hasattr(tree, "_asdict"):
             kind = "list" if isinstance(tree, list) else "tuple"
             return {kind: [self.put(value) for value in tree]}
-        named = nested(tree)
-        if isinstance(named, dict):  # named tuples and modules come back as dicts
-            return {"dict": {key: self.put(value) for key, value in named.items()}}
+        if isinstance(tree, dict) and not all(isinstance(key, str) for key in tree):
+            pairs = [[_key(key), self.put(value)] for key, value in tree.items()]
+            return {"pairs": pairs}
+        fields = named_fields(tree)  # named tuples and modules come back as dicts
+        if fields is not None:
+            return {"dict": {name: self.put(part) for name, part in fields.items()}}
         number = str(len(self.arrays))
         self.arrays[number] = np.asarray(tree)
         return {"array": number}
+
+
+def _key(key: Any) -> Any:
+    """A key of a dict that JSON gives back as it is; others as text."""
+    return key if isinstance(key, str | int | float | bool) else str(key)
 
 
 def _get(description: Any, arrays: Mapping[str, np.ndarray]) -> PyTree:
@@ -94,8 +102,9 @@ def _get(description: Any, arrays: Mapping[str, np.ndarray]) -> PyTree:
     ((kind, value),) = description.items()
     if kind == "array":
         return arrays[value]
-    if kind == "dict":
-        return {key: _get(part, arrays) for key, part in value.items()}
+    if kind in ("dict", "pairs"):
+        items = value.items() if kind == "dict" else value
+        return {key: _get(part, arrays) for key, part in items}
     return {"list": list, "tuple": tuple}[kind](_get(part, arrays) for part in value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from physgrad.comparison.archive import load_runs, saved_files
-from physgrad.comparison.document import describe, document
+from physgrad.comparison.document import document
 from physgrad.comparison.frame import frame
 from physgrad.comparison.table import table, text
+from physgrad.inverses.settings import describe
 from physgrad.loop.host import minimize
 from physgrad.loop.start import checked_start
 from physgrad.loop.stopping import StopRule
@@ -28,11 +29,12 @@ from physgrad.trajectory import Run
 KIND = "comparison"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays have no truth of their own
 class Comparison:
     """The runs of several methods from one start.
 
-    `comparison["PG"]` is a `Run`; `print(comparison)` shows the table.
+    `comparison["PG"]` is a `Run`, as in a dict: names are iterated over, `len` counts
+    them, `comparison.runs.items()` has both. `print(comparison)` shows the table.
     """
 
     runs: Mapping[str, Run]
@@ -56,6 +58,12 @@ class Comparison:
         except KeyError:
             known = ", ".join(self.runs)
             raise KeyError(f"no run {name!r}; this comparison has {known}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
 
     @property
     def start(self) -> PyTree:

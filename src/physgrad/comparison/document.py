@@ -58,33 +58,20 @@ def _run(run: Run) -> dict[str, Any]:
 
 def nested(tree: PyTree) -> Any:
     """A PyTree as arrays in dicts with text keys, and lists."""
-    if isinstance(tree, dict):
-        return {str(key): nested(value) for key, value in tree.items()}
-    as_dict = getattr(tree, "_asdict", None)  # named tuples
-    if as_dict is not None:
-        return nested(as_dict())
+    fields = named_fields(tree)
+    if fields is not None:
+        return {str(name): nested(part) for name, part in fields.items()}
     if isinstance(tree, list | tuple):
         return [nested(value) for value in tree]
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return {f.name: nested(getattr(tree, f.name)) for f in dataclasses.fields(tree)}
     return None if tree is None else np.asarray(tree)
 
 
-def describe(value: Any) -> str:
-    """An optimizer, rule or setting in words: `PhysicalGradient(step_size=0.3)`."""
-    if isinstance(value, jax.Array | np.ndarray):
-        return str(value) if value.ndim == 0 else f"array{value.shape}"
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value).__name__  # an Optax transformation: functions without names
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        if not type(value).__module__.startswith("physgrad"):
-            return type(value).__name__  # a library's solver: its insides say little
-        fields = ", ".join(
-            f"{f.name}={describe(getattr(value, f.name))}"
-            for f in dataclasses.fields(value)
-            if getattr(value, f.name) is not None
-        )
-        return f"{type(value).__name__}({fields})"
-    if callable(value):
-        return getattr(value, "__name__", type(value).__name__)
-    return repr(value)
+def named_fields(tree: PyTree) -> dict[Any, Any] | None:
+    """The parts of a dict, named tuple or dataclass by their names; None for others."""
+    if isinstance(tree, dict):
+        return tree
+    if hasattr(tree, "_asdict"):
+        return tree._asdict()
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)}
+    return None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # x of more entries is not spelled out
 SPELLED_OUT = 4
+NONE = "-"
 
 
 def table(comparison: Comparison) -> Table:
@@ -32,19 +33,24 @@ def table(comparison: Comparison) -> Table:
     }
     sheet = Table(title=_title(comparison), title_justify="left")
     sheet.add_column("method", no_wrap=True)
-    for heading in columns:
+    rows = {
+        heading: [cell(name, run) for name, run in comparison.runs.items()]
+        for heading, cell in columns.items()
+    }
+    shown = {heading: cells for heading, cells in rows.items() if set(cells) != {NONE}}
+    for heading in shown:
         right = heading not in ("result", "evaluations")
         sheet.add_column(heading, justify="right" if right else "left")
-    for name, run in comparison.runs.items():
-        sheet.add_row(name, *(cell(name, run) for cell in columns.values()))
+    for row in zip(comparison.runs, *shown.values(), strict=True):
+        sheet.add_row(*row)
     return sheet
 
 
 def text(sheet: Table) -> str:
     """The table as plain text."""
-    console = Console(file=io.StringIO(), width=120)
-    console.print(sheet)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    page = io.StringIO()
+    Console(file=page, width=120).print(sheet)
+    return page.getvalue()
 
 
 def _title(comparison: Comparison) -> str:
@@ -54,7 +60,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def _number(value: float | None, form: str = ".4g") -> str:
-    return "-" if value is None else format(value, form)
+    return NONE if value is None else format(value, form)
 
 
 def _point(run: Run) -> str:

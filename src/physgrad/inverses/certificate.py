@@ -57,7 +57,7 @@ def certify(
 ) -> PullBack:
     """Measure |P(x+) - z~| and whether x+ is on the branch of x; name what is not so.
 
-    One call of the simulator; two more where x moved suspiciously far for the step in
+    One call of the simulator; a few more where x moved suspiciously far for the step in
     z, unless x+ is known to be on the same branch. The residual and tolerance of the
     answer are those of the worst leaf of z.
     """
@@ -68,7 +68,8 @@ def certify(
     missed = ~jnp.all(residual <= tolerance)
     jumped = jnp.asarray(False)
     if not same_branch:
-        jumped = jumps(forward, x, z, state, tolerance, preimage)
+        jumped, looked = jumps(forward, x, z, state, tolerance, preimage)
+        cost += looked
     cause = jnp.where(
         ~finite,
         Cause.not_finite.code,
@@ -99,8 +100,10 @@ def jumps(
     state: State,
     tolerance: Float[Array, " leaves"],
     preimage: Callable[[Flat, State], Flat] | None = None,
-) -> Bool[Array, ""]:
+) -> tuple[Bool[Array, ""], Evaluations]:
     """Whether x+ lies on another branch than x: |J (x+ - x)| far above |z+ - z|.
+
+    And what it cost to find out.
 
     Only looked at where |x+ - x| is large for |z+ - z|, compared with the gain of the
     run so far. In one dimension the secant of a branch lies between the slopes at its
@@ -117,9 +120,10 @@ def jumps(
     def both_ends() -> Bool[Array, ""]:
         return _far_apart(forward, start, end, tolerance)
 
-    jumped = lax.cond(suspicious, both_ends, lambda: jnp.asarray(False))
+    far = lax.cond(suspicious, both_ends, lambda: jnp.asarray(False))
+    looked = Evaluations(forward=2 * suspicious.astype(jnp.int32))
     if preimage is None:
-        return jumped
+        return far, looked
 
     def halved() -> Bool[Array, ""]:
         def halve(_: Any, ends: Any) -> Any:
@@ -135,7 +139,9 @@ def jumps(
         left, right = lax.fori_loop(0, HALVINGS, halve, (start, end))
         return _far_apart(forward, left, right, tolerance / 2**HALVINGS)
 
-    return lax.cond(jumped, halved, lambda: jnp.asarray(False))
+    times = far.astype(jnp.int32)
+    looked += Evaluations(forward=2 * times, inverse=HALVINGS * times)
+    return lax.cond(far, halved, lambda: jnp.asarray(False)), looked
 
 
 def _far_apart(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 from jaxtyping import Array, Float
 
-from physgrad.inverses.flat import Flat, FlatMap
+from physgrad.inverses.flat import Flat
+from physgrad.inverses.rule import Evaluations
 
 DENSE_BYTES = 2**30
 
@@ -19,11 +22,21 @@ def check_dense(rows: int, x: Flat, way_out: str) -> None:
         )
 
 
-def dense_jacobian(forward: FlatMap, x: Flat) -> Float[Array, "z x"]:
+def dense_jacobian(forward: Callable[[Flat], Flat], x: Flat) -> Float[Array, "z x"]:
     """J = dP/dx at x, shape (z entries, x entries), from the smaller number of sweeps.
 
     **Raises:** `ValueError` above 1 GiB, naming the way out.
     """
     size = jax.eval_shape(forward, x).size
     check_dense(size, x, "LinearizedInverse(solver=lineax.LSMR(rtol=1e-6, atol=0.0))")
-    return (jax.jacfwd if x.size <= size else jax.jacrev)(forward)(x)
+    return (jax.jacfwd if is_tall(size, x) else jax.jacrev)(forward)(x)
+
+
+def is_tall(rows: int, x: Flat) -> bool:
+    """Whether a Jacobian of `rows` rows takes forward sweeps, one for each column."""
+    return x.size <= rows
+
+
+def jacobian_cost(rows: int, x: Flat) -> Evaluations:
+    """What a dense Jacobian of `rows` rows costs: a sweep for each column or row."""
+    return Evaluations(jvp=x.size) if is_tall(rows, x) else Evaluations(vjp=rows)

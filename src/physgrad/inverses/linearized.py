@@ -8,7 +8,7 @@ import lineax as lx
 
 from physgrad.inverses.certificate import report
 from physgrad.inverses.flat import Flat, FlatMap, Scalar
-from physgrad.inverses.jacobian import dense_jacobian
+from physgrad.inverses.jacobian import dense_jacobian, jacobian_cost
 from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
 from physgrad.inverses.settings import brief, not_negative
 from physgrad.inverses.state import State
@@ -62,13 +62,15 @@ class LinearizedInverse(Inverse):
             factor = lx.MatrixLinearOperator(root.as_matrix() @ jacobian)
             dx = damped_solution(factor.as_matrix(), root.mv(dz), self.damping)
             handed_on = _damped(factor, self.damping)
+            cost = jacobian_cost(state.z.size, state.x)
         else:
             factor = root @ lx.JacobianLinearOperator(lambda x, _: forward(x), state.x)
             handed_on = _damped(factor, self.damping)
             target = jnp.concatenate([root.mv(dz), jnp.zeros_like(state.x)])
-            dx = lx.linear_solve(handed_on, target, self.solver, throw=False).value
-        evaluations = Evaluations(jvp=min(state.x.size, state.z.size))
-        return report(forward, state.x + dx, z_target, Metric(handed_on), evaluations)
+            solution = lx.linear_solve(handed_on, target, self.solver, throw=False)
+            dx, sweeps = solution.value, solution.stats.get("num_steps", 0)
+            cost = Evaluations(jvp=sweeps, vjp=sweeps)
+        return report(forward, state.x + dx, z_target, Metric(handed_on), cost)
 
 
 def _damped(

@@ -14,7 +14,13 @@ from jaxtyping import Array, Float
 
 from physgrad.inverses.certificate import certificate_tolerance, certify
 from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest, largest_by_leaf
-from physgrad.inverses.jacobian import DENSE_BYTES, check_dense
+from physgrad.inverses.jacobian import (
+    DENSE_BYTES,
+    check_dense,
+    dense_jacobian,
+    is_tall,
+    jacobian_cost,
+)
 from physgrad.inverses.rule import (
     Code,
     Evaluations,
@@ -155,7 +161,8 @@ class NumericalInverse(Inverse):
         if isinstance(self.solver, optx.AbstractMinimiser):
             cost += Evaluations(vjp=steps)
         else:
-            cost += Evaluations(jvp=(steps + 1) * state.x.size)
+            sweeps = jacobian_cost(state.z.size, state.x)
+            cost += jax.tree.map(lambda count: (steps + 1) * count, sweeps)
         answer = certify(forward, x, z_target, state, tolerance, evaluations=cost)
         return _explain_miss(answer, at_rest)
 
@@ -231,6 +238,9 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
     patience = patience if descends else problem.max_steps
 
     units, goal = _units(problem, dense=not minimizes), problem.goal()
+    # fewer rows than columns: one reverse sweep for each row
+    tall = minimizes or is_tall(problem.state.z.size, problem.state.x)
+    options = {} if tall else {"jac": "bwd"}
 
     def fn(u: Flat, _: Any) -> tuple[Array, tuple[Array, Array]]:
         misfit, residual = problem.misfit(units * u)
@@ -239,7 +249,7 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
 
     def advance(now: _Progress) -> _Progress:
         memory = eqx.combine(now.memory, constants)
-        x, memory, aux = solver.step(fn, now.x, None, {}, memory, nothing)
+        x, memory, aux = solver.step(fn, now.x, None, options, memory, nothing)
         # what `step` returns may be of the point before; the solver knows better
         squared, residual = getattr(memory, "aux", aux)
         fell = squared < PROGRESS * now.best
@@ -260,7 +270,7 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
 
     x = problem.state.x / units
     f_struct, aux_struct = jax.eval_shape(fn, x, None)
-    memory = solver.init(fn, x, None, {}, f_struct, aux_struct, nothing)
+    memory = solver.init(fn, x, None, options, f_struct, aux_struct, nothing)
     arrays, constants = eqx.partition(memory, eqx.is_array)
     # some solvers start with JAX's default dtype rather than that of x
     arrays = jax.tree.map(
@@ -282,7 +292,7 @@ def _solve(inputs: tuple[Any, ...]) -> tuple[Flat, tuple[Array, Array]]:
 
 def _slopes(problem: _Problem, x: Flat) -> Float[Array, "z x"]:
     """The dense derivative of the scaled misfit."""
-    return jax.jacfwd(lambda x: problem.misfit(x)[0])(x)
+    return dense_jacobian(lambda x: problem.misfit(x)[0], x)
 
 
 def _usual_slope(problem: _Problem) -> Scalar:

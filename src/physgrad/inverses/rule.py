@@ -17,6 +17,7 @@ import lineax as lx
 from jaxtyping import Array, Int
 
 from physgrad.inverses.flat import Flat, FlatMap, Scalar
+from physgrad.inverses.settings import describe
 from physgrad.inverses.state import State
 from physgrad.results import Cause, Result
 
@@ -95,6 +96,9 @@ class PullBack(eqx.Module):
 
 class Inverse(eqx.Module):
     """A rule that pulls points back: from z~ to an x+ with P(x+) = z~, or near it."""
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     @abc.abstractmethod
     def pull_back(

@@ -6,6 +6,7 @@ the loop casts it to the dtype of x.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import numbers
 from collections.abc import Callable
@@ -32,6 +33,31 @@ def brief(value: Any) -> str:
     if len(text) <= LONGEST_REPR and "\n" not in text:
         return text
     return f"an object of type {type(value).__name__}"
+
+
+def describe(value: Any) -> str:
+    """An optimizer, rule or setting in words: its class, and what is set.
+
+    >>> import physgrad as pg
+    >>> describe(pg.LinearizedInverse(damping=0.5))
+    'LinearizedInverse(damping=0.5)'
+    """
+    if isinstance(value, jax.Array | np.ndarray):
+        return str(value) if value.ndim == 0 else f"array{value.shape}"
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value).__name__  # an Optax transformation: functions without names
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        if not type(value).__module__.startswith("physgrad"):
+            return type(value).__name__  # a library's solver: its insides say little
+        fields = ", ".join(
+            f"{f.name}={describe(getattr(value, f.name))}"
+            for f in dataclasses.fields(value)
+            if getattr(value, f.name) is not None
+        )
+        return f"{type(value).__name__}({fields})"
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    return repr(value)
 
 
 def _number(name: str, expected: str, accept: Callable[[float], bool]):

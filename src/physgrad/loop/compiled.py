@@ -41,10 +41,10 @@ class _Program:
 
     function: Callable
     structure: Any
-    constants: tuple[tuple[type, Hashable], ...]
+    constants: tuple[tuple[type, Any], ...]
     """Leaves that are not arrays, with their types: 1, 1.0 and True are equal."""
-    arrays: tuple[Any, ...]
-    """Shape, dtype, weak type and sharding of each array."""
+    arrays: tuple[jax.ShapeDtypeStruct, ...]
+    """Shape, dtype, weak type and, where it was put somewhere, place of each array."""
     x64: bool
     quick: bool
 
@@ -58,9 +58,23 @@ class _Program:
         return self.function, self.structure, codes, self.arrays, how
 
 
-_made_afresh: collections.Counter[Hashable] = collections.Counter()
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Itself:
+    """A constant that has no hash, such as a callable that compares by its fields.
+
+    It is the same as itself only; being kept here, no other takes its identity.
+    """
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
+_made_afresh: collections.OrderedDict[Hashable, int] = collections.OrderedDict()
 _kept: collections.OrderedDict[_Program, Any] = collections.OrderedDict()
 
 
@@ -94,12 +108,28 @@ def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array
         if t
     ]
     constants = tuple(
-        (jax.Array, None) if t else (type(v), v)
+        (jax.Array, None) if t else (type(v), _hashable(v))
         for v, t in zip(leaves, traced, strict=True)
     )
-    shapes = tuple(jax.typeof(array) for array in arrays)
+    shapes = tuple(
+        jax.ShapeDtypeStruct(
+            a.shape,
+            a.dtype,
+            weak_type=a.weak_type,
+            sharding=a.sharding if a.committed else None,
+        )
+        for a in arrays
+    )
     x64 = jnp.result_type(float) == jnp.float64
     return _Program(function, structure, constants, shapes, x64, _quick.get()), arrays
+
+
+def _hashable(value: Any) -> Any:
+    try:
+        hash(value)
+    except TypeError:
+        return _Itself(value)
+    return value
 
 
 def _compile(program: _Program) -> Any:
@@ -109,13 +139,10 @@ def _compile(program: _Program) -> Any:
             next(values) if kind is jax.Array else value
             for kind, value in program.constants
         ]
+        leaves = [v.value if isinstance(v, _Itself) else v for v in leaves]
         return program.function(*jax.tree.unflatten(program.structure, leaves))
 
-    structs = [
-        jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type)
-        for a in program.arrays
-    ]
-    lowered = jax.jit(flat).lower(*structs)
+    lowered = jax.jit(flat).lower(*program.arrays)
     if program.quick:
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             return lowered.compile(QUICK_OPTIONS)
@@ -124,7 +151,9 @@ def _compile(program: _Program) -> Any:
 
 def _warn_of_fresh_functions(program: _Program) -> None:
     key = program.shape_of_code()
-    _made_afresh[key] += 1
+    _made_afresh[key] = _made_afresh.pop(key, 0) + 1
+    if len(_made_afresh) > KEPT:
+        _made_afresh.popitem(last=False)
     if _made_afresh[key] == RECOMPILATIONS + 1:
         warnings.warn(
             f"compiled {RECOMPILATIONS + 1} times for the same shapes: functions or "

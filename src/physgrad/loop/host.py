@@ -19,7 +19,7 @@ from physgrad.loop.diagnosis import explain, explain_rest, not_finite_at_start
 from physgrad.loop.iteration import Progress, Record, make_loop
 from physgrad.loop.packing import Packed
 from physgrad.loop.reporting import Snapshot, reporter, wants_bar
-from physgrad.loop.start import check_kinds, checked_start
+from physgrad.loop.start import check_concrete, check_kinds, checked_start
 from physgrad.loop.stopping import StopRule
 from physgrad.objective.objective import Objective
 from physgrad.optimizer import Optimizer
@@ -145,6 +145,7 @@ class _Chunks:
         watched: bool,
     ):
         check_kinds(objective, optimizer, stop)
+        check_concrete(objective, optimizer, x0, stop)
         self.num_steps = num_steps
         self.record_every = whole_number("record_every", 1)(record_every)
         # A chunk records `length` iterates, one after each `stride` steps; where a

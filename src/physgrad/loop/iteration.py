@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from physgrad.inverses.flat import Flat, Scalar, largest, real_array
 from physgrad.inverses.rule import Code, Evaluations
-from physgrad.inverses.settings import whole_number
+from physgrad.inverses.settings import brief, whole_number
 from physgrad.inverses.state import State
 from physgrad.loop.packing import Packed, pack
 from physgrad.loop.start import check_kinds
@@ -99,6 +99,9 @@ def iterate(
     - `x0`: PyTree of float32 or float64 arrays.
     - `num_steps`, `record_every`: whole numbers, static.
     - `stop`: a `Stop`, a function of `Reached`, or None to do all the steps.
+
+    The derivatives of a run that fails are NaN: what was tried in vain has none. In a
+    batch look at `result` first, and take derivatives of the members that went on.
 
     **Raises:** `ValueError`, `TypeError` for shapes and dtypes that do not fit.
 
@@ -192,8 +195,9 @@ class Loop(eqx.Module):
 
         def update(state: State, arrays: Any) -> tuple[Step, Any]:
             memory = eqx.combine(arrays, constants)
-            step, memory = self.optimizer.update(self.objective, state, memory)
-            return step, eqx.filter(memory, eqx.is_array)
+            step, later = self.optimizer.update(self.objective, state, memory)
+            _check_memory(later, memory)
+            return step, eqx.filter(later, eqx.is_array)
 
         return eqx.filter_closure_convert(update, state, arrays)
 
@@ -296,3 +300,28 @@ def _finite(spaces: tuple[Flat, ...], loss: Scalar) -> Bool[Array, ""]:
 
 def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct) or eqx.is_array(leaf)
+
+
+def _check_memory(later: Any, memory: Any) -> None:
+    """Refuse a memory that changes in anything but the values of its arrays."""
+
+    def kinds(tree: Any) -> Any:
+        """Each array by its kind and shape, each number as it is."""
+        return jax.tree.map(_kind, eqx.filter(tree, eqx.is_array_like))
+
+    got, expected = kinds(later), kinds(memory)
+    if jax.tree.leaves(got) != jax.tree.leaves(expected) or (
+        jax.tree.structure(got) != jax.tree.structure(expected)
+    ):
+        raise TypeError(
+            f"update must return a memory like that of init, {brief(expected)}, got "
+            f"{brief(got)}; what changes from step to step must be an array from the "
+            "start: jnp.asarray(0), not 0"
+        )
+
+
+def _kind(leaf: Any) -> Any:
+    if not eqx.is_array(leaf):
+        return leaf
+    words = {"b": "bool", "i": "int", "u": "int", "f": "float", "c": "complex"}
+    return f"{words.get(leaf.dtype.kind, leaf.dtype)}{list(leaf.shape)}"

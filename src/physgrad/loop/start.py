@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from physgrad.inverses.flat import flatten, is_library, leaf_name, real_array
@@ -37,6 +38,15 @@ def check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:
         hint = "; make one: Stop(loss=...)" if stop is Stop else ""
         raise TypeError(
             f"stop must be None, a Stop or a function, got {brief(stop)}{hint}"
+        )
+
+
+def check_concrete(*trees: PyTree) -> None:
+    """Refuse traced values: the host side needs numbers (`TypeError`)."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees)):
+        raise TypeError(
+            "minimize runs on the host: it cannot be used inside jit, vmap or grad; "
+            "use iterate there"
         )
 
 

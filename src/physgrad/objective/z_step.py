@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from physgrad.inverses.flat import Flat, Scalar, real_array
 from physgrad.inverses.rule import Code, Evaluations, Metric, identity_metric
-from physgrad.inverses.settings import brief, not_negative
+from physgrad.inverses.settings import brief, describe, not_negative
 from physgrad.objective.losses import FlatLoss
 from physgrad.results import Result
 
@@ -38,6 +38,9 @@ class ZStep(NamedTuple):
 
 class ZMetric(eqx.Module):
     """The metric B of the step in z: which multiple of dL/dz is the way to go."""
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     @abc.abstractmethod
     def step(self, loss: FlatLoss, z: Flat) -> ZStep:

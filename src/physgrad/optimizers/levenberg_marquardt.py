@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from physgrad.inverses.certificate import certificate_tolerance
 from physgrad.inverses.flat import Flat, Scalar, largest_by_leaf
-from physgrad.inverses.jacobian import dense_jacobian
+from physgrad.inverses.jacobian import dense_jacobian, jacobian_cost
 from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
@@ -90,7 +90,7 @@ class LevenbergMarquardt(Optimizer):
         memory = _adapt(memory, accepted, gain, scale)
         spent = memory.value > 1 / jnp.finfo(loss.dtype).eps ** 2
         result = jnp.where(spent & ~hidden, Result.stalled.code, result)
-        cost += Evaluations(forward=1, jvp=min(state.x.size, state.z.size))
+        cost += Evaluations(forward=1) + jacobian_cost(state.z.size, state.x)
         return Step(state, cost, result, rejected=~accepted), memory
 
 

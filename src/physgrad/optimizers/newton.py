@@ -5,8 +5,9 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from physgrad.inverses.flat import Flat
 from physgrad.inverses.jacobian import check_dense
 from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import positive
@@ -14,6 +15,9 @@ from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.optimizer import Optimizer, Step
 from physgrad.results import Result
+
+# A pivot of so many roundings is none.
+ROUNDING = 4.0
 
 
 class Newton(Optimizer):
@@ -47,9 +51,25 @@ class Newton(Optimizer):
     ) -> tuple[Step, None]:
         check_dense(state.x.size, state.x, "LBFGS")
         gradient, hessian = objective.gradient(state.x), jax.hessian(objective)(state.x)
-        dx = -jnp.linalg.solve(hessian, gradient)
+        dx, singular = _newton_step(hessian, gradient)
         known = jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))
-        singular = known & ~jnp.all(jnp.isfinite(dx))
-        result = jnp.where(singular, Result.singular.code, Result.completed.code)
+        code = jnp.where(known & singular, Result.singular.code, Result.completed.code)
         state = objective.evaluate(state, state.x + self.step_size * dx)
-        return Step(state, Evaluations(forward=1, vjp=1, hessian=1), result), None
+        return Step(state, Evaluations(forward=1, vjp=1, hessian=1), code), None
+
+
+def _newton_step(
+    hessian: Float[Array, "x x"], gradient: Flat
+) -> tuple[Flat, Bool[Array, ""]]:
+    """-H^-1 dL/dx, and whether H is singular to rounding.
+
+    H is scaled to a diagonal of ones first: entries of x in other units, or one whose
+    curvature vanishes at the solution, do not make it singular.
+    """
+    diagonal = jnp.abs(jnp.diag(hessian))
+    scale = jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1.0))
+    lu, pivots = jax.scipy.linalg.lu_factor(hessian / jnp.outer(scale, scale))
+    dx = -jax.scipy.linalg.lu_solve((lu, pivots), gradient / scale) / scale
+    sizes = jnp.abs(jnp.diag(lu))
+    floor = ROUNDING * gradient.size * jnp.finfo(lu.dtype).eps * jnp.max(sizes)
+    return dx, ~(jnp.min(sizes) > floor) | ~jnp.all(jnp.isfinite(dx))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optimistix as optx
 
 from physgrad.inverses.flat import Flat
+from physgrad.inverses.jacobian import is_tall, jacobian_cost
 from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
@@ -49,23 +50,33 @@ class OptimistixOptimizer(Optimizer):
             )
 
     def init(self, objective: FlatObjective, state: State) -> Any:
-        fn = self._function(objective)
-        structs = jax.eval_shape(fn, state.x, None)
-        memory = self.solver.init(fn, state.x, None, {}, *structs, frozenset())
+        fn, structs, options = self._problem(objective, state)
+        memory = self.solver.init(fn, state.x, None, options, *structs, frozenset())
         # the first step of a solver only evaluates its start
-        return self.solver.step(fn, state.x, None, {}, memory, frozenset())[1]
+        return self.solver.step(fn, state.x, None, options, memory, frozenset())[1]
 
     def update(
         self, objective: FlatObjective, state: State, memory: Any
     ) -> tuple[Step, Any]:
-        fn = self._function(objective)
-        x, memory, _ = self.solver.step(fn, state.x, None, {}, memory, frozenset())
+        fn, structs, options = self._problem(objective, state)
+        x, memory, _ = self.solver.step(fn, state.x, None, options, memory, frozenset())
         rejected = jnp.all(x == state.x)
         # the solver's own auxiliary values are those of the point before: evaluate anew
-        cost = Evaluations(forward=2, vjp=1)
+        cost = Evaluations(forward=2)
         if self._least_squares:
-            cost = Evaluations(forward=2, jvp=state.x.size)
+            cost += jacobian_cost(structs[0].size, state.x)
+        elif isinstance(self.solver, optx.NelderMead):
+            cost += Evaluations(forward=1)  # reflected, then expanded or contracted
+        else:
+            cost += Evaluations(vjp=1)
         return Step(objective.evaluate(state, x), cost, rejected=rejected), memory
+
+    def _problem(self, objective: FlatObjective, state: State) -> tuple[Any, Any, dict]:
+        """What the solver works on: the function, what it returns, and options."""
+        fn = self._function(objective)
+        structs = jax.eval_shape(fn, state.x, None)
+        wide = self._least_squares and not is_tall(structs[0].size, state.x)
+        return fn, structs, {"jac": "bwd"} if wide else {}
 
     @property
     def _least_squares(self) -> bool:
