@@ -42,6 +42,12 @@ def largest(vector: Flat) -> Scalar:
     return jnp.max(jnp.abs(vector))
 
 
+def power_of_two(size: Float[Array, " _"]) -> Float[Array, " _"]:
+    """The power of two nearest to each positive size: units that round nothing."""
+    power = jnp.round(jnp.log2(size)).astype(jnp.int32)
+    return jnp.ldexp(jnp.ones_like(size), power)  # exact, unlike exp2
+
+
 def leaf_name(name: str, path: tuple[Any, ...]) -> str:
     """How a leaf is called in messages: `x0`, `x0[1]`, `x0['a']`, `x0.b`."""
     return name + jax.tree_util.keystr(path)

@@ -13,7 +13,14 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from physgrad.inverses.certificate import certificate_tolerance, certify
-from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest, largest_by_leaf
+from physgrad.inverses.flat import (
+    Flat,
+    FlatMap,
+    Scalar,
+    largest,
+    largest_by_leaf,
+    power_of_two,
+)
 from physgrad.inverses.jacobian import (
     DENSE_BYTES,
     check_dense,
@@ -336,5 +343,4 @@ def _units(problem: _Problem, dense: bool) -> Flat:
         slope = jnp.full_like(x, _usual_slope(problem))
     usable = jnp.isfinite(slope) & (slope > 0)
     wanted = STEEP if dense else 1.0
-    power = jnp.round(jnp.log2(wanted / jnp.where(usable, slope, wanted)))
-    return jnp.ldexp(jnp.ones_like(x), power.astype(jnp.int32))  # exact, unlike exp2
+    return power_of_two(wanted / jnp.where(usable, slope, wanted))

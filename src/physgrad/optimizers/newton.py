@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from physgrad.inverses.flat import Flat
+from physgrad.inverses.flat import Flat, power_of_two
 from physgrad.inverses.jacobian import check_dense
 from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import positive
@@ -63,11 +63,11 @@ def _newton_step(
 ) -> tuple[Flat, Bool[Array, ""]]:
     """-H^-1 dL/dx, and whether H is singular to rounding.
 
-    H is scaled to a diagonal of ones first: entries of x in other units, or one whose
+    H is scaled to a diagonal near one first: entries of x in other units, or one whose
     curvature vanishes at the solution, do not make it singular.
     """
     diagonal = jnp.abs(jnp.diag(hessian))
-    scale = jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1.0))
+    scale = power_of_two(jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1.0)))
     lu, pivots = jax.scipy.linalg.lu_factor(hessian / jnp.outer(scale, scale))
     dx = -jax.scipy.linalg.lu_solve((lu, pivots), gradient / scale) / scale
     sizes = jnp.abs(jnp.diag(lu))
