@@ -12,6 +12,7 @@ import matplotlib.style
 import pytest
 from drawing import (
     DEFAULT,
+    TEN,
     compared,
 )
 
@@ -26,6 +27,18 @@ def toy():
 @pytest.fixture(scope="session")
 def diverging():
     return compared({"gd": pg.GradientDescent(1.0), "pg": DEFAULT["pg"]})
+
+
+@pytest.fixture(scope="session")
+def ten():
+    """As many methods as the command line has."""
+    return compared(TEN)
+
+
+@pytest.fixture(scope="session")
+def crossing():
+    """A run of gradient descent that jumps back and forth across the picture."""
+    return compared({"gd": pg.GradientDescent(0.1), "pg": DEFAULT["pg"]})
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from matplotlib.axes import Axes
 from matplotlib.contour import ContourSet
 from matplotlib.text import Text
@@ -22,6 +23,14 @@ DEFAULT = {
     "newton": pg.Newton(1 / 3),
     "pg": pg.PhysicalGradient(0.3),
     "pg-numeric": pg.PhysicalGradient(0.3, inverse=pg.NumericalInverse()),
+}
+TEN = DEFAULT | {
+    "gauss-newton": pg.GaussNewton(1 / 3),
+    "lm": pg.LevenbergMarquardt(),
+    "lbfgs": pg.LBFGS(),
+    "adam": pg.OptaxOptimizer(optax.adam(0.3)),
+    "adagrad": pg.OptaxOptimizer(optax.adagrad(0.5)),
+    "rmsprop": pg.OptaxOptimizer(optax.rmsprop(0.1)),
 }
 PICTURES = ["x_gd", "x_gd_newton", "x_all", "z_pg", "z_all", "three_spaces", "losses"]
 
@@ -64,6 +73,16 @@ def text_box(text: Text) -> tuple[np.ndarray, np.ndarray]:
     """
     low, high = np.asarray(Text.get_window_extent(text))
     return (low + high) / 2, high - low
+
+
+def thinned(lines) -> bool:
+    """Whether a point of some line has no marker."""
+    return any(len(line.get_markevery()) < len(data(line)) for line in lines)
+
+
+def legend_texts(ax: Axes) -> list[str]:
+    legend = ax.get_legend()
+    return [] if legend is None else [text.get_text() for text in legend.get_texts()]
 
 
 def lay_out(ax: Axes) -> None:

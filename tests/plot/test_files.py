@@ -7,8 +7,10 @@ import importlib
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from typing import Any
 
 import jax.numpy as jnp
+import jaxtyping
 import matplotlib
 import matplotlib.style
 import pytest
@@ -78,6 +80,21 @@ def test_pictures_follow_what_there_is(toy, unrendered):
     assert stems(dataclasses.replace(toy, problem=None, objective=None)) == [
         name for name in PICTURES if name != "three_spaces"
     ]
+
+
+@pytest.mark.parametrize("name", importlib.import_module("physgrad.plot").__all__)
+def test_what_is_no_comparison_is_refused(toy, name, monkeypatch):
+    # users have no checker of annotations: the library itself must refuse
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    picture: Any = getattr(pg.plot, name)
+    wrong = {"a Run": toy["gd"], "an Objective": toy.objective, "a NoneType": None}
+    for what, value in wrong.items():
+        with pytest.raises(TypeError) as caught:
+            picture(value)
+        assert str(caught.value) == (
+            f"comparison must be a Comparison, got {what}; make one: "
+            "compare(objective, x0, {...})"
+        )
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):

@@ -11,10 +11,13 @@ from drawing import (
     compared,
     data,
     drawn,
+    legend_texts,
     texts,
+    thinned,
 )
 
 import physgrad as pg
+from physgrad.plot.marks import LEFT_OUT
 
 
 def test_losses_are_drawn_on_a_log_axis(toy):
@@ -49,8 +52,8 @@ def test_what_rounding_leaves_is_shaded(name, request):
     assert top == pytest.approx(90 * float(eps) ** 2)
     bottom = ax.get_ylim()[0]
     assert floor.get_y() <= bottom < top
-    said = ax.get_title(loc="right")
-    assert said == f"rounding of {np.dtype(dtype)}: below {top:.0e} (shaded)"
+    said = f"rounding of {np.dtype(dtype)}: below {top:.0e} (shaded)"
+    assert said in ax.get_title(loc="right").splitlines()
 
 
 def test_the_axis_does_not_reach_for_a_floor_far_below(toy):
@@ -73,9 +76,23 @@ def test_a_loss_of_zero_is_a_triangle_at_the_lower_edge():
 def test_a_diverging_loss_does_not_set_the_scale(diverging):
     ax = pg.plot.losses(diverging)
     assert ax.get_ylim()[1] < 1e6
-    assert "gd (diverged in step 3)" in texts(ax, "run-label")
+    end = f"{diverging['gd'].loss:.3g}"
+    assert f"gd (diverged in step 3, last at L = {end})" in texts(ax, "run-label")
     (heads,) = drawn(ax, "arrows")
     assert heads.get_offsets()[0][1] == pytest.approx(ax.get_ylim()[1])
+
+
+@pytest.mark.parametrize(("name", "left_out"), [("toy", False), ("long", True)])
+def test_markers_are_left_out_with_a_note_only(name, left_out, request):
+    ax = pg.plot.losses(request.getfixturevalue(name))
+    lines = [*drawn(ax, "trajectory"), *drawn(ax, "below")]
+    assert thinned(lines) is left_out
+    assert (LEFT_OUT in ax.get_title(loc="right").splitlines()) is left_out
+
+
+def test_ten_methods_have_a_legend_beside_the_losses(ten):
+    ax = pg.plot.losses(ten)
+    assert legend_texts(ax) == list(ten.runs) and texts(ax, "run-label") == []
 
 
 def test_a_negative_loss_is_drawn_on_a_linear_axis():

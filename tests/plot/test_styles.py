@@ -67,5 +67,16 @@ def test_runs_of_one_kind_share_a_color_and_nothing_else():
     assert {style.color for style in made.values()} == {GREEN}
     assert len({style.marker for style in made.values()}) == 6
     assert all(style.dash for style in list(made.values())[1:])
-    many = styles({str(i): "GradientDescent()" for i in range(40)})
-    assert all(isinstance(style, Style) for style in many.values())
+    many = styles({str(i): "GradientDescent()" for i in range(18)})
+    assert len({(style.marker, style.hollow) for style in many.values()}) == 18
+    more = styles({str(i): "GradientDescent()" for i in range(40)})
+    assert all(isinstance(style, Style) for style in more.values())
+
+
+def test_no_two_methods_look_alike_without_their_colors():
+    looks = {(s.marker, s.hollow, s.dash) for s in STYLES.values()}
+    assert len(looks) == len(STYLES)
+    for color in {style.color for style in STYLES.values()}:
+        family = [style for style in STYLES.values() if style.color == color]
+        assert len({(s.marker, s.hollow) for s in family}) == len(family)
+        assert len({style.dash for style in family}) == len(family)

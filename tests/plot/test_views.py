@@ -12,7 +12,7 @@ from drawing import (
 import physgrad as pg
 from physgrad.plot.labels import plain
 from physgrad.plot.levels import level_values
-from physgrad.plot.view import View, view_of
+from physgrad.plot.view import View, view_of, visible_parts
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,35 @@ def test_a_start_at_the_solution_takes_its_levels_from_what_rises():
     assert len(values) >= 3 and np.all((values > 0) & (values < 40))
 
 
+def assert_leaves(view, path, segment, place):
+    left = view.exit(path)
+    assert left is not None and left.segment == segment
+    np.testing.assert_allclose(left.place, place)
+    np.testing.assert_allclose(left.heading, path[segment + 1] - path[segment])
+
+
+def test_the_part_of_a_segment_that_is_seen_is_inside():
+    low, high = np.array([0.0, 0.0]), np.array([2.0, 1.0])
+    random = np.random.default_rng(0)
+    here, there = random.uniform(-2, 3, (2, 500, 2))
+    here[:9, 0] = there[:9, 0] = 1.0  # upright ones, too
+    first, last = visible_parts(here, there - here, low, high)
+    for part in np.linspace(0, 1, 41):
+        points = here + part * (there - here)
+        inside = np.all((points >= low) & (points <= high), axis=1)
+        np.testing.assert_array_equal(inside, (first <= part) & (part <= last))
+
+
 def test_a_view_is_left_where_the_path_crosses_its_edge():
     view = View(np.array([0.0, 0.0]), np.array([2.0, 1.0]))
     path = np.array([[1.0, 0.5], [3.0, 0.5], [1.0, 0.5], [1.0, 4.5]])
-    np.testing.assert_allclose(np.array(view.exit(path)), [1.0, 1.0])
-    np.testing.assert_allclose(np.array(view.exit(path[:2])), [2.0, 0.5])
+    assert_leaves(view, path, 2, [1.0, 1.0])
+    assert_leaves(view, path[:2], 0, [2.0, 0.5])
     assert view.exit(path[:1]) is None and view.exit(path[1:2]) is None
+    # across the view, with no point inside; and past it
+    across = np.array([[1.0, 0.5], [1.0, -5.0], [0.5, 9.0], [5.0, 9.0]])
+    assert_leaves(view, across, 1, [1.0 - 6.0 / 28.0, 1.0])
+    assert view.exit(across[2:]) is None
     far = view.within_reach(np.array([[1e30, 0.5], [1.5, 0.5]]))
     assert far[0, 0] < 1e7 and far[1].tolist() == [1.5, 0.5]
 

@@ -8,6 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
+from physgrad.plot.style import GREY
 from physgrad.plot.view import View
 
 SQUARE = (5.6, 5.2)
@@ -15,7 +16,7 @@ MOST_TICKS = 7
 # Ticks up to 9,999 are written out.
 SMALLEST_POWER, LARGEST_POWER = -3, 3
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-TITLE_SIZE, AXIS_SIZE, TICK_SIZE = 12.0, 11.0, 9.0
+TITLE_SIZE, AXIS_SIZE, TICK_SIZE, NOTE_SIZE = 12.0, 11.0, 9.0, 9.0
 
 
 def axes_of(
@@ -77,12 +78,15 @@ def write_ticks(axis: Axis, largest: float) -> str:
         power = 0
     # divided twice: the power itself may leave the range of floats
     half = 10.0 ** (power // 2), 10.0 ** (power - power // 2)
-    axis.set_major_formatter(lambda value, _: _short(value / half[0] / half[1]))
+    axis.set_major_formatter(
+        lambda value, _: short(value / half[0] / half[1], digits=7)
+    )
     return f" (10{str(power).translate(_SUPERSCRIPTS)})" if power else ""
 
 
-def _short(value: float) -> str:
-    return f"{value:.7g}".replace("-", "\N{MINUS SIGN}")
+def short(value: float, digits: int = 3) -> str:
+    """A number in few characters."""
+    return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def finish(ax: Axes, title: str, across: str, up: str) -> None:
@@ -92,6 +96,12 @@ def finish(ax: Axes, title: str, across: str, up: str) -> None:
     ax.set_ylabel(up, fontsize=AXIS_SIZE, parse_math=False)
     ax.tick_params(labelsize=TICK_SIZE)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def add_note(ax: Axes, text: str) -> None:
+    """A small line above the axes, on the right; below the one that is there."""
+    lines = [*ax.get_title(loc="right").splitlines(), text]
+    ax.set_title("\n".join(lines), loc="right", fontsize=NOTE_SIZE, color=GREY)
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from physgrad.objective.objective import Objective
 from physgrad.plot.loss_axes import losses
 from physgrad.plot.panels import draw_panels, first_steps
 from physgrad.plot.space import (
+    checked_comparison,
     end_spaces,
     flat_objective,
     plane_of,
@@ -48,8 +49,10 @@ def figures(
 
     **Arguments:** `objective`: where the comparison does not know it.
 
-    **Raises:** `MissingExtra` without matplotlib.
+    **Raises:** `TypeError` for what is no comparison; `MissingExtra` without
+    matplotlib.
     """
+    checked_comparison(comparison)
     with _LOCK, matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rc("svg", **SETTINGS)
@@ -75,9 +78,11 @@ def _drawn(
             yield name, _figure(scene.draw(methods))
     if all(scene.plane.loss is not None for scene in scenes.values()) and scenes:
         flat = flat_objective(comparison, objective)
-        ways = first_steps(comparison, flat, None) if flat is not None else {}
+        ways, missing = (
+            ({}, {}) if flat is None else first_steps(comparison, flat, None)
+        )
         if ways and len(scenes) == 2:
-            axes = draw_panels(scenes["x"], scenes["z"], ways)
+            axes = draw_panels(scenes["x"], scenes["z"], ways, missing)
             yield "three_spaces", _figure(axes[0])
     yield "losses", _figure(losses(comparison))
 

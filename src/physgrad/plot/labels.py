@@ -11,21 +11,24 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
+from physgrad.plot.view import visible_parts
+
 FONT_SIZE = 10.0
-LONGEST_TEXT, MOST_LABELS = 40, 9
+LONGEST_TEXT, MOST_LABELS = 40, 6
 # In points: how far a label may be from its anchor, from the first choice on, and from
 # where on a thin line leads to it.
 DISTANCES = (7.0, 11.0, 16.0, 22.0, 30.0, 40.0, 52.0, 68.0, 86.0)
 LEADER_FROM = 16.0
-DIRECTIONS = 24
+DIRECTIONS = 48
 # In points: what a marker, a line and a label keep free around them.
 MARKER_RADIUS, LINE_RADIUS, LABEL_ROOM = 5.0, 2.0, 1.5
 # In points: room around a label of which more is no better; inside the frame.
 ROOM_ENOUGH, FRAME_MARGIN = 14.0, 5.0
 # In points: how far apart the samples of a line are.
 SAMPLING, LEADER_SAMPLES = 3.0, 8
-# What it costs a label to lie on a marker or on another label, and on a line; one point
-# of distance costs 1, the direction away from the preferred one up to twice TURN.
+# What it costs a label to lie on a marker or on another label; and on a line, or nearer
+# to what another label names than to its own. One point of distance costs 1, the
+# direction away from the preferred one up to twice TURN.
 ON_MARKER, ON_LINE, TURN = 1e4, 150.0, 5.0
 
 
@@ -34,6 +37,7 @@ class Label:
     """A text that belongs to a point."""
 
     text: str
+    """What it names."""
     anchor: np.ndarray
     """In data coordinates, shape (2,)."""
     color: str
@@ -43,6 +47,8 @@ class Label:
     """Its `gid`: what it names."""
     size: float = FONT_SIZE
     """In points."""
+    after: str = ""
+    """What is said of it, written behind the name."""
 
 
 class Obstacles:
@@ -77,7 +83,7 @@ class Obstacles:
         """Keep a line through points free; data coordinates, shape (n, 2)."""
         pixels = self.ax.transData.transform(data)
         here, way = pixels[:-1], np.diff(pixels, axis=0)
-        first, last = _inside(here, way, self.frame)
+        first, last = visible_parts(here, way, *self.frame)
         lengths = np.hypot(*way.T) * np.maximum(last - first, 0.0)
         counts = (lengths / self.pixels(SAMPLING)).astype(int) + 2
         for k in np.flatnonzero(last >= first):
@@ -158,21 +164,26 @@ def clearest(
 
 
 def place_labels(
-    ax: Axes, labels: Sequence[Label], obstacles: Obstacles
+    ax: Axes, labels: Sequence[Label], obstacles: Obstacles, most: int = MOST_LABELS
 ) -> list[Annotation] | None:
     """Write labels beside their anchors; None, and none, if one would cover anything.
 
-    Each goes to the nearest free place, in the direction it prefers. More than
-    `MOST_LABELS` are not tried: there a legend is quicker to read.
+    Each goes to the nearest free place, in the direction it prefers. More than `most`
+    are not tried: there a legend is quicker to read.
     """
-    if len(labels) > MOST_LABELS:
+    if len(labels) > most:
         return None
     written = []
     before = obstacles.boxes
-    for label in labels:
-        size = size_of(ax, label)
-        anchor = ax.transData.transform(label.anchor)
-        spot, distance, cost = _best_place(anchor, label.direction, size, obstacles)
+    anchors = ax.transData.transform(
+        np.array([label.anchor for label in labels]).reshape(-1, 2)
+    )
+    for number, label in enumerate(labels):
+        size, anchor = size_of(ax, label), anchors[number]
+        rivals = np.delete(anchors, number, axis=0)
+        spot, distance, cost = _best_place(
+            anchor, label.direction, size, obstacles, rivals
+        )
         if cost >= ON_MARKER:
             for note in written:
                 note.remove()
@@ -191,7 +202,9 @@ def place_labels(
 
 def size_of(ax: Axes, label: Label) -> np.ndarray:
     """Width and height of a label, in pixels."""
-    text = ax.text(0, 0, label.text, fontsize=label.size, parse_math=False)
+    text = ax.text(
+        0, 0, label.text + label.after, fontsize=label.size, parse_math=False
+    )
     text.set_usetex(False)
     _, size = extent(text)
     text.remove()
@@ -217,7 +230,7 @@ def _written(
         relpos=tuple(leader) if leader is not None else (0.5, 0.5),
     )
     return ax.annotate(
-        label.text,
+        label.text + label.after,
         tuple(label.anchor),
         xytext=tuple(offset),
         textcoords="offset points",
@@ -236,9 +249,17 @@ def _written(
 
 
 def _best_place(
-    anchor: np.ndarray, direction: np.ndarray, size: np.ndarray, obstacles: Obstacles
+    anchor: np.ndarray,
+    direction: np.ndarray,
+    size: np.ndarray,
+    obstacles: Obstacles,
+    rivals: np.ndarray,
 ) -> tuple[np.ndarray, float, float]:
-    """The cheapest center for a label (pixels), its distance (points) and its cost."""
+    """The cheapest center for a label (pixels), its distance (points) and its cost.
+
+    `rivals`: what other labels name, (n, 2); without a line that leads to its own, a
+    label next to one of them would be taken for theirs.
+    """
     angles = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
     around = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     length = float(np.hypot(*direction)) or 1.0
@@ -253,6 +274,9 @@ def _best_place(
         cost += ON_LINE * (obstacles.from_lines(centers, size) <= 0)
         if distance >= LEADER_FROM:
             cost += ON_LINE * _leads_across(anchor, centers, size, obstacles)
+        else:
+            own = _distance(centers, size, anchor[None])
+            cost += ON_LINE * (_distance(centers, size, rivals) < own)
         cost[~obstacles.fits(centers, size)] = np.inf
         place = int(np.argmin(cost))
         if cost[place] < best[2]:
@@ -275,22 +299,6 @@ def _leads_across(
     boxes = obstacles.boxes
     away = _distance(samples, np.zeros(2), boxes[:, :2], boxes[:, 2:])
     return np.any(away.reshape(LEADER_SAMPLES, -1) <= 0, axis=0)
-
-
-def _inside(
-    here: np.ndarray, way: np.ndarray, frame: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which part of each segment is in a frame: from and to, as parts of its length.
-
-    Where none is, "from" is larger than "to".
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bounds = (frame[:, None] - here) / way
-    within = (here >= frame[0]) & (here <= frame[1])
-    parallel = np.where(within, np.inf, -np.inf)
-    enter = np.where(way == 0, -parallel, np.min(bounds, axis=0))
-    leave = np.where(way == 0, parallel, np.max(bounds, axis=0))
-    return np.fmax(np.max(enter, axis=1), 0.0), np.fmin(np.min(leave, axis=1), 1.0)
 
 
 def _distance(
@@ -326,10 +334,13 @@ def merged(
 def _together(labels: Sequence[Label]) -> Label:
     """One label for several, in the color of text where theirs differ."""
     alike = len({label.color for label in labels}) == 1
+    same = len({label.after for label in labels}) == 1  # said once for all of them
+    texts = [label.text if same else label.text + label.after for label in labels]
     return dataclasses.replace(
         labels[0],
-        text=listed([label.text for label in labels]),
+        text=listed(texts),
         color=labels[0].color if alike else rcParams["text.color"],
+        after=labels[0].after if same else "",
     )
 
 

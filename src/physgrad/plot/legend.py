@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 from physgrad.plot.labels import Label, Obstacles, extent
 
 FONT_SIZE = 9.0
+# In sizes of the font: long enough to show the dashes on both sides of a marker.
+SAMPLE = 4.5
 
 
 def add_legend(
@@ -32,12 +34,12 @@ def add_legend(
     )
     if not widen:
         place = dict(loc=_emptiest_corner(obstacles))
-    place |= dict(fontsize=FONT_SIZE, frameon=not widen)
+    place |= dict(fontsize=FONT_SIZE, frameon=not widen, handlelength=SAMPLE)
     # written afterwards: matplotlib leaves out what begins with _, and parses $
     legend = ax.legend(list(lines), [str(k) for k in range(len(lines))], **place)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
-        text.set_text(label.text)
+        text.set_text(label.text + label.after)
     center, size = extent(legend)
     if widen:
         _widen_figure(ax, size[0] + obstacles.pixels(FONT_SIZE))
@@ -64,13 +66,15 @@ def _emptiest_corner(obstacles: Obstacles) -> str:
 
 
 def _widen_figure(ax: Axes, pixels: float) -> None:
-    """Add to the right of a figure; the axes stay where and as large as they are."""
+    """Add to the right of a figure; its axes stay where and as large as they are."""
     figure = ax.get_figure(root=True)
     if figure is None:
         return
     width, height = figure.get_size_inches()
     wider = width + pixels / figure.dpi
-    box = ax.get_position()
-    figure.set_size_inches(wider, height)
     part = width / wider
-    ax.set_position((box.x0 * part, box.y0, box.width * part, box.height))
+    # all before the figure changes: equal axes would be laid out anew in its new shape
+    boxes = [(one, one.get_position()) for one in figure.axes]
+    figure.set_size_inches(wider, height)
+    for one, box in boxes:
+        one.set_position((box.x0 * part, box.y0, box.width * part, box.height))

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from physgrad.comparison.comparison import Comparison
 from physgrad.plot import marks
-from physgrad.plot.canvas import axes_of, finish
+from physgrad.plot.canvas import add_note, axes_of, finish, short
 from physgrad.plot.labels import (
     Label,
     Obstacles,
@@ -19,12 +19,12 @@ from physgrad.plot.labels import (
     size_of,
 )
 from physgrad.plot.legend import add_legend
+from physgrad.plot.space import checked_comparison
 from physgrad.plot.style import GREY, styles
-from physgrad.plot.trajectories import end_text
+from physgrad.plot.trajectories import how_it_ended
 from physgrad.trajectory import Run
 
 SIZE, MARGINS = (6.4, 4.4), (0.85, 0.62, 0.2, 0.42)
-SMALL = 9.0
 EVALUATIONS = "evaluations of all kinds, spread evenly over the steps"
 # Runs that rise above this multiple of the first loss leave the picture.
 HIGHEST = 100.0
@@ -49,7 +49,8 @@ def losses(
     the dtype. A loss of exactly zero, which a log axis does not have, is a triangle at
     its lower edge, and so is one far below the shade; where a loss is negative, the
     axis is linear. A run that failed has a stop sign at its last good iterate, or an
-    arrow where it leaves the picture, and its result beside it.
+    arrow where it leaves the picture, and its result beside it, with where it ended. A
+    note says so where points lie too near for a marker each.
 
     **Arguments:**
 
@@ -60,7 +61,8 @@ def losses(
 
     **Returns:** the axes.
 
-    **Raises:** `ValueError` for another `against`; `MissingExtra` without matplotlib.
+    **Raises:** `ValueError` for another `against`; `TypeError` for what is no
+    comparison; `MissingExtra` without matplotlib.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 2 * x, lambda z: jnp.sum(z**2))
@@ -71,7 +73,7 @@ def losses(
     """
     if against not in ("steps", "evaluations"):
         raise ValueError(f"against must be 'steps' or 'evaluations', got {against!r}")
-    chart, own = _Chart(comparison, against), ax is None
+    chart, own = _Chart(checked_comparison(comparison), against), ax is None
     ax = axes_of(ax, SIZE, MARGINS)
     chart.draw(ax, own)
     return ax
@@ -97,6 +99,7 @@ class _Chart:
         self.begin = 0.0 if against == "steps" else 1.0
         self.end = max(float(points[-1, 0]) for points in self.points.values())
         self.bottom, self.top = self._limits()
+        self.below: list[Line2D] = []
 
     def _across(self, run: Run) -> np.ndarray:
         """Steps, or evaluations, before each iterate; shape (iterates,)."""
@@ -138,6 +141,8 @@ class _Chart:
         self._set_width(ax, (widest + 20) / ax.get_window_extent().width)
         obstacles = Obstacles(ax)
         self._draw_floor(ax)
+        if any(map(marks.leaves_out, [*lines, *self.below])):
+            add_note(ax, marks.LEFT_OUT)
         for name in self.points:
             shown = self._shown(name)
             obstacles.add_line(shown)
@@ -194,9 +199,10 @@ class _Chart:
             return
         pixels = ax.transData.transform(points * [1, 0] + [0, self.bottom])
         kept = marks.spaced(pixels, BELOW_SPACING, always=(len(points) - 1,))
-        ax.plot(
-            points[kept, 0],
-            np.zeros(len(kept)),
+        self.below += ax.plot(
+            points[:, 0],
+            np.zeros(len(points)),
+            markevery=kept.tolist(),
             transform=ax.get_xaxis_transform(),
             marker="v",
             markersize=6,
@@ -212,16 +218,19 @@ class _Chart:
         run, color = self.comparison.runs[name], self.styles[name].color
         points, shown = self.points[name], self._shown(name)
         leaves = len(shown) < len(points)
-        text, end = end_text(name, run, leaves), points[-1]
+        outside = f"at L = {short(points[-1, 1])}" if leaves else ""
+        after, end = how_it_ended(run, outside), points[-1]
         if leaves:
             end = self._crossing(points[max(len(shown) - 1, 0) :][:2])
             marks.add_heads(ax, end[None], np.array([[0.0, 1.0]]), color)
         else:
             if end[1] < self.bottom:
-                end, text = shown[-1], f"{text} (L = {end[1]:.1g})"
+                end, after = shown[-1], [*after, f"(L = {end[1]:.1g})"]
             if not run.ok:
                 marks.draw_stop(ax, end, color)
-        return Label(text, end, color, np.array([1.0, 0.0]), "run-label")
+        said = "".join(f" {part}" for part in after)
+        away = np.array([1.0, 0.0])
+        return Label(plain(name), end, color, away, "run-label", after=said)
 
     def _crossing(self, segment: np.ndarray) -> np.ndarray:
         """Where a segment crosses the top."""
@@ -245,5 +254,4 @@ class _Chart:
             gid="floor",
         )
         shown = "shaded" if self.floor > self.bottom else "not reached"
-        note = f"rounding of {self.dtype}: below {self.floor:.0e} ({shown})"
-        ax.set_title(note, loc="right", fontsize=SMALL, color=GREY)
+        add_note(ax, f"rounding of {self.dtype}: below {self.floor:.0e} ({shown})")

@@ -13,15 +13,17 @@ from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 
 from physgrad.plot.style import Style
-from physgrad.plot.view import View
+from physgrad.plot.view import View, visible_parts
 
 LINE_WIDTH, THIN, MARKER_SIZE, HOLLOW_SIZE = 1.5, 0.9, 5.0, 8.5
 MARKER_SIZES = {"D": 4.4, "s": 4.8, "*": 7.5, "P": 6.0, "p": 6.0, "h": 6.0}
 STOP_SIZE = 12.0
+BAND, BAND_ALPHA = 9.0, 0.22
 MOST_ARROWS = 60
 # In points: an arrow head; how far markers and heads are apart at least.
 HEAD_LENGTH, HEAD_WIDTH = 6.5, 5.0
 MARKER_SPACING, HEAD_SPACING = 7.0, 15.0
+LEFT_OUT = "markers of near iterates are left out"
 
 
 def ink() -> str:
@@ -36,6 +38,13 @@ def line_style(style: Style, *, thin: bool = False) -> dict[str, Any]:
         linewidth=THIN if thin else LINE_WIDTH * style.width,
         linestyle=(0, style.dash) if style.dash else "-",
         dash_capstyle="butt",
+    )
+
+
+def band_style(style: Style) -> dict[str, Any]:
+    """The wide, light band under a step where it is taken."""
+    return dict(
+        color=style.color, linewidth=BAND, alpha=BAND_ALPHA, solid_capstyle="round"
     )
 
 
@@ -89,20 +98,38 @@ def shown_markers(ax: Axes, points: np.ndarray, style: Style) -> list[int]:
     return spaced(_in_points(ax, points), apart, always=ends).tolist()
 
 
+def leaves_out(line: Line2D) -> bool:
+    """Whether a point of the line is in the picture, but has no marker."""
+    if line.axes is None:
+        return False
+    points = line.get_transform().transform(line.get_xydata())
+    low, high = np.asarray(line.axes.get_window_extent())
+    # a marker on the edge is seen
+    hidden = np.all((points >= low - 1) & (points <= high + 1), axis=1)
+    hidden[np.asarray(line.get_markevery())] = False
+    return bool(hidden.any())
+
+
 def draw_heads(ax: Axes, points: np.ndarray, color: str, view: View) -> None:
-    """Arrow heads on the middles of segments that have room for one."""
-    pixels = _in_points(ax, points)
-    steps = np.diff(pixels, axis=0)
-    lengths = np.hypot(*steps.T)
-    here, there = view.contains(points[:-1]), view.contains(points[1:])
-    # the last segment of a run that leaves the view has its head where it leaves
-    roomy = np.flatnonzero((lengths > 2 * HEAD_LENGTH) & here & there)
-    middles = pixels[roomy] + 0.5 * steps[roomy]
-    roomy = roomy[spaced(middles, HEAD_SPACING)]
+    """Arrow heads: amid what is seen of each segment with room for one, and at an exit.
+
+    A segment that only crosses the picture has one, too.
+    """
+    steps = np.diff(points, axis=0)
+    first, last = visible_parts(points[:-1], steps, view.low, view.high)
+    middles = points[:-1] + (first / 2 + last / 2)[:, None] * steps
+    origin = _in_points(ax, np.zeros((1, 2)))
+    ways = _in_points(ax, steps) - origin  # on the page, where they are turned
+    lengths = np.hypot(*ways.T) * (last - first)
+    left = view.exit(points)
+    if left is not None:
+        lengths[left.segment] = 0.0  # its head is where it leaves
+        add_heads(ax, left.place[None], left.heading[None], color)
+    roomy = np.flatnonzero(lengths > 2 * HEAD_LENGTH)
+    roomy = roomy[spaced(_in_points(ax, middles[roomy]), HEAD_SPACING)]
     if len(roomy) > MOST_ARROWS:
         roomy = roomy[np.linspace(0, len(roomy) - 1, MOST_ARROWS).astype(int)]
-    tips = points[roomy] + 0.5 * (points[roomy + 1] - points[roomy])
-    add_heads(ax, tips, steps[roomy], color, centered=True)
+    add_heads(ax, middles[roomy], ways[roomy], color, centered=True)
 
 
 def add_heads(

@@ -15,6 +15,7 @@ from physgrad.inverses.flat import Flat
 from physgrad.inverses.rule import identity_metric
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
+from physgrad.plot.space import flat_points
 from physgrad.results import Result
 from physgrad.trajectory import Run
 
@@ -49,50 +50,53 @@ class Way:
 
 def way_of(
     objective: FlatObjective, run: Run, spaces: tuple[str, str] = ("x", "z")
-) -> Way | None:
-    """The first step of a run, and on in its direction until L is lowest.
+) -> Way | str:
+    """The first step of a run that moves x, and on in its direction until L is lowest.
 
     A method whose step was taken in z, and held its promise to pull that point back, is
     followed along the straight line in z, and point by point pulled back with the
-    simulator's own rule. Every other one is followed along the straight line in x. None
-    if the run has no first step, or the rule does not follow it.
+    simulator's own rule. Every other one is followed along the straight line in x.
 
     **Arguments:** `spaces`: the names of the first and the last one.
+
+    **Returns:** the way, or why there is none, in words.
     """
     trajectory = run.trajectory
-    if len(trajectory) < 2 or trajectory.steps[1] != 1:
-        return None
-    x0, x1 = (_entry(trajectory[spaces[0]], place) for place in (0, 1))
-    if np.array_equal(x0, x1):
-        return None
-    in_z = _exact(run)
-    begin, end = x0, x1
+    if len(trajectory) < 2:
+        return "it did no step"
+    x = flat_points(trajectory[spaces[0]])
+    # a line search may try several steps before one moves x
+    moved = np.any(x[1:] != x[0], axis=1)
+    if not moved.any():
+        return "x did not move"
+    first = int(np.argmax(moved))
+    if trajectory.steps[first + 1] != trajectory.steps[first] + 1:
+        return "its steps were not all recorded"
+    in_z = _exact(run, first)
+    begin, end = x[0], x[first + 1]
     if in_z:
-        begin, end = _entry(trajectory[spaces[1]], 0), _entry(trajectory.targets, 0)
+        begin = flat_points(trajectory[spaces[1]])[first]
+        end = flat_points(trajectory.targets)[first]
     lengths = _until_lowest(objective, begin, end - begin, in_z)
     line = jnp.asarray(begin + lengths[:, None] * (end - begin))
     if in_z:
-        points = _pulled_back(objective, jnp.asarray(x0), line)
+        points = _pulled_back(objective, jnp.asarray(x[0]), line)
     else:
         points = _carried_on(objective, line)
     x, z, losses, good = (np.asarray(values) for values in points)
     count = len(good) if good.all() else int(np.argmin(good))
-    if lengths[count - 1] < 1 or count == 0:
-        return None
+    if count == 0 or lengths[count - 1] < 1:
+        return f"its step has no image in {spaces[0] if in_z else spaces[1]}"
     return Way(in_z, lengths[:count], x[:count], z[:count], losses[:count])
 
 
-def _exact(run: Run) -> bool:
-    """Whether the first step was asked for in z, and pulled back to that very point."""
+def _exact(run: Run, step: int) -> bool:
+    """Whether a step was asked for in z, and pulled back to that very point."""
     certificates = run.trajectory.certificates
     if run.trajectory.targets is None or certificates is None:
         return False
-    residual, promised = certificates.residuals[0], certificates.tolerances[0]
+    residual, promised = certificates.residuals[step], certificates.tolerances[step]
     return bool(np.isfinite(promised) and residual <= promised)
-
-
-def _entry(tree: Any, place: int) -> np.ndarray:
-    return np.concatenate([np.ravel(leaf[place]) for leaf in jax.tree.leaves(tree)])
 
 
 def _until_lowest(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import MaxNLocator
 
 from physgrad.comparison.comparison import Comparison
 from physgrad.objective.objective import FlatObjective, Objective
 from physgrad.plot import marks
 from physgrad.plot.canvas import (
-    TITLE_SIZE,
     axes_of,
     finish,
     ratio_of,
@@ -23,33 +23,34 @@ from physgrad.plot.canvas import (
     unit,
     write_ticks,
 )
-from physgrad.plot.labels import (
-    Label,
-    Obstacles,
-    listed,
-    place_labels,
-    plain,
-    size_of,
+from physgrad.plot.captions import (
+    LINE_HEIGHT,
+    SMALL,
+    draw_captions,
+    missing_lines,
 )
+from physgrad.plot.labels import Label, Obstacles, merged, place_labels, plain
 from physgrad.plot.legend import add_legend
 from physgrad.plot.levels import LINE_COLOR, label_levels
 from physgrad.plot.one_step import Way, way_of
 from physgrad.plot.space import (
+    checked_comparison,
     chosen_methods,
     end_spaces,
     flat_objective,
     plane_of,
 )
-from physgrad.plot.style import GREY, Style, kind_of
+from physgrad.plot.style import GREY, Style
 from physgrad.plot.trajectories import Scene, draw_landmarks, label_landmarks
 from physgrad.plot.view import View, view_of
 
-SIZE = (8.65, 4.15)
+SIZE = (8.65, 4.6)
 # In inches: the left edges of the panels, their common bottom, width and height.
-LEFTS, BOTTOM, PANEL = (0.66, 3.5, 6.33), 1.15, (2.2, 2.45)
-BAND = 9.0
-SMALL = 9.0
-STEPS_SHOWN = ("gd", "newton", "pg")
+LEFTS, BOTTOM, PANEL = (0.66, 3.5, 6.33), 1.6, (2.2, 2.45)
+# More names than this in a panel are a legend.
+MOST_NAMES = 4
+# Room around the lines of a panel, which is small for its labels.
+MARGIN = 0.2
 
 
 def three_spaces(
@@ -61,10 +62,15 @@ def three_spaces(
 ) -> tuple[Axes, Axes, Axes]:
     """One step of each method through the three spaces x -> z -> L.
 
-    A method takes its step in one space, along a straight line (shaded), and the other
-    space sees the image of that line: P carries it from x to z; where the step was
-    taken in z, the simulator's rule carries it back, point by point. A thin line goes
-    on in the same direction until L is lowest. The third panel is L along those lines.
+    A method takes its step in one space, along a straight line (on a band of its
+    color), and the other space sees the image of that line: P carries it from x to z;
+    where the step was taken in z, the simulator's rule carries it back, point by point.
+    A thin line goes on in the same direction until L is lowest. The third panel is L
+    along those lines: after the step (full marker) and where it is lowest (hollow).
+
+    The step is the first that moves x: a line search may refuse some before. A run that
+    has none, or whose step has no image in the other space, is named below the panels,
+    with why it is not shown.
 
     **Arguments:**
 
@@ -72,15 +78,15 @@ def three_spaces(
         `axes[0].figure.savefig(...)`.
     - `objective`: where the comparison does not know it (it was loaded, and is not of a
         named problem).
-    - `methods`: the names of the runs; by default the first run each of gradient
-        descent, Newton and PG, or all where there are none.
+    - `methods`: the names of the runs to draw; all by default.
 
     **Returns:** the axes of x, z and L.
 
     **Raises:** `ValueError` where x or z has not two entries, without an objective, or
-    where no run has a first step; `MissingExtra` without matplotlib.
+    where no run has a first step; `TypeError` for what is no comparison;
+    `MissingExtra` without matplotlib.
     """
-    flat = flat_objective(comparison, objective)
+    flat = flat_objective(checked_comparison(comparison), objective)
     scenes = [
         Scene(comparison, plane_of(comparison, space, objective))
         for space in end_spaces(comparison)
@@ -90,151 +96,192 @@ def three_spaces(
             "the images of a step need the objective, which a saved comparison does "
             "not hold; pass objective="
         )
-    ways = first_steps(comparison, flat, methods)
+    ways, missing = first_steps(comparison, flat, methods)
     if not ways:
         raise ValueError(
-            f"none of the runs ({', '.join(comparison.runs)}) has a first step to be "
-            "drawn; it takes num_steps=1 and record_every=1"
+            "none of the runs has a first step to be drawn "
+            f"({'; '.join(missing_lines(missing))}); it takes num_steps=1 and "
+            "record_every=1"
         )
-    return draw_panels(scenes[0], scenes[1], ways, ax)
+    return draw_panels(scenes[0], scenes[1], ways, missing, ax)
 
 
 def first_steps(
     comparison: Comparison, objective: FlatObjective, methods: Iterable[str] | None
-) -> dict[str, Way]:
-    """The first step of each run, name to way; without those that have none."""
+) -> tuple[dict[str, Way], dict[str, str]]:
+    """The first step of each run, name to way; and why the others have none."""
     spaces = end_spaces(comparison)
-    names = _names(comparison, methods)
-    ways = {name: way_of(objective, comparison[name], spaces) for name in names}
-    return {name: way for name, way in ways.items() if way is not None}
+    names = chosen_methods(comparison, methods)
+    found = {name: way_of(objective, comparison[name], spaces) for name in names}
+    ways = {name: way for name, way in found.items() if isinstance(way, Way)}
+    return ways, {name: why for name, why in found.items() if isinstance(why, str)}
 
 
 def draw_panels(
-    x: Scene, z: Scene, ways: dict[str, Way], ax: Iterable[Axes] | None = None
+    x: Scene,
+    z: Scene,
+    ways: Mapping[str, Way],
+    missing: Mapping[str, str],
+    ax: Iterable[Axes] | None = None,
 ) -> tuple[Axes, Axes, Axes]:
     """The three panels of `three_spaces`, on new axes unless some are given."""
-    axes = _axes(ax)
-    _draw_plane(axes[0], x, ways, in_z=False)
-    _draw_plane(axes[1], z, ways, in_z=True)
-    _draw_losses(axes[2], x, ways)
-    _draw_maps(axes, ways)
+    axes = _axes(ax, len(missing_lines(missing)))
+    in_x = _draw_plane(axes[0], x, ways, in_z=False)
+    in_z = _draw_plane(axes[1], z, ways, in_z=True)
+    spaces = x.plane.space, z.plane.space
+    panels = [in_x, in_z, _draw_losses(axes[2], x, ways)]
+    _name_runs(panels, ways, spaces, widen=ax is None)
+    for panel, scene in ((in_x, x), (in_z, z)):
+        label_landmarks(panel.ax, scene.plane, panel.obstacles)
+        if panel.levels is not None:
+            label_levels(panel.ax, panel.levels, panel.obstacles)
+    draw_captions(axes, ways, missing, spaces)
     return axes
 
 
-def _names(comparison: Comparison, methods: Iterable[str] | None) -> list[str]:
-    if methods is not None:
-        return chosen_methods(comparison, methods)
-    kinds = [kind_of(name, words) for name, words in comparison.optimizers.items()]
-    firsts = [kinds.index(kind) for kind in STEPS_SHOWN if kind in kinds]
-    names = list(comparison.runs)
-    return [names[place] for place in firsts] or names
+@dataclasses.dataclass
+class _Panel:
+    """One of the three, with its lines drawn and its labels to be placed."""
+
+    ax: Axes
+    obstacles: Obstacles
+    levels: ContourSet | None = None
+    samples: list[Line2D] = dataclasses.field(default_factory=list)
+    """A line with a marker for each run, for a legend."""
+    labels: list[Label] = dataclasses.field(default_factory=list)
+    """One for each run."""
+    paths: list[np.ndarray] = dataclasses.field(default_factory=list)
+    """One for each run, in data coordinates."""
 
 
-def _axes(ax: Iterable[Axes] | None) -> tuple[Axes, Axes, Axes]:
+def _name_runs(
+    panels: list[_Panel],
+    ways: Mapping[str, Way],
+    spaces: tuple[str, str],
+    *,
+    widen: bool,
+) -> None:
+    """The name of each run at the end of its lines; in a legend, if one has no room."""
+    fit = True
+    for panel in panels:
+        labels = merged(panel.ax, panel.labels, panel.paths)
+        most = MOST_NAMES if fit else 0
+        fit &= place_labels(panel.ax, labels, panel.obstacles, most) is not None
+    if not fit:
+        *_, loss = panels
+        taken = [f", step in {spaces[way.in_z]}" for way in ways.values()]
+        labels = [
+            dataclasses.replace(label, after=label.after + where)
+            for label, where in zip(loss.labels, taken, strict=True)
+        ]
+        add_legend(loss.ax, labels, loss.samples, loss.obstacles, widen=widen)
+
+
+def _axes(ax: Iterable[Axes] | None, lines: int) -> tuple[Axes, Axes, Axes]:
+    """Three axes, with room for so many lines at the foot of the figure."""
     if ax is not None:
         given = tuple(ax)
         if len(given) != 3:
             raise ValueError(f"ax must be three axes, got {len(given)}")
         first, second, third = (axes_of(one, SIZE, ()) for one in given)
         return first, second, third
-    figure = Figure(figsize=SIZE)
-    size = np.array([*SIZE, *SIZE])
+    foot = lines * LINE_HEIGHT / 72
+    size = np.array([SIZE[0], SIZE[1] + foot])
+    figure = Figure(figsize=tuple(size))
     first, second, third = (
-        figure.add_axes(tuple(np.array([left, BOTTOM, *PANEL]) / size))
+        figure.add_axes(tuple(np.array([left, BOTTOM + foot, *PANEL]) / [*size, *size]))
         for left in LEFTS
     )
     return first, second, third
 
 
-def _draw_plane(ax: Axes, scene: Scene, ways: dict[str, Way], in_z: bool) -> None:
+def _draw_plane(ax: Axes, scene: Scene, ways: Mapping[str, Way], in_z: bool) -> _Panel:
     """One space, with every step: straight where it was taken, else its image."""
     plane = scene.plane
     paths = {name: way.z if in_z else way.x for name, way in ways.items()}
     runs = [(paths[name], way.losses) for name, way in ways.items()]
-    view = view_of(plane.landmarks, runs, scene.first_loss, ratio_of(ax))
+    view = view_of(plane.landmarks, runs, scene.first_loss, ratio_of(ax), MARGIN)
     show_plane(ax, view, f"{plane.space}-space", plane.axis_names)
-    levels = scene.draw_levels(ax, view)
-    obstacles, lines, labels = Obstacles(ax), [], []
+    panel = _Panel(ax, Obstacles(ax), scene.draw_levels(ax, view))
     for name, way in ways.items():
         path, style = view.within_reach(paths[name].astype(float)), scene.styles[name]
-        lines.append(_draw_way(ax, path, way, style, view, band=way.in_z == in_z))
-        obstacles.add_line(path)
-        obstacles.add_markers(path[[way.step, -1]])
-        left_at = view.exit(path)
-        end = path[-1] if left_at is None else left_at
+        if way.in_z == in_z:
+            band = marks.band_style(style)
+            ax.plot(*path[[0, way.step]].T, zorder=2, gid="taken", **band)
         direction = unit(path[-1] - path[way.step // 2])
-        labels.append(Label(plain(name), end, style.color, direction, "run-label"))
-    draw_landmarks(ax, plane, obstacles)
-    if place_labels(ax, labels, obstacles) is None:
-        add_legend(ax, labels, lines, obstacles, widen=False)
-    label_landmarks(ax, plane, obstacles)
-    if levels is not None:
-        label_levels(ax, levels, obstacles)
+        _draw_line(panel, path, way, style)
+        _draw_head(ax, path[: way.step + 1], style, view)
+        left = view.exit(path)
+        end = path[-1] if left is None else left.place
+        label = Label(plain(name), end, style.color, direction, "run-label", SMALL)
+        panel.labels.append(label)
+    draw_landmarks(ax, plane, panel.obstacles)
+    return panel
 
 
-def _draw_way(
-    ax: Axes, path: np.ndarray, way: Way, style: Style, view: View, *, band: bool
-) -> Line2D:
-    """A step as an arrow, on a band where it was taken, and a thin line going on."""
-    step = path[: way.step + 1]
-    if band:
-        ax.plot(
-            *step[[0, -1]].T,
-            color=style.color,
-            linewidth=BAND,
-            alpha=0.22,
-            solid_capstyle="round",
-            zorder=2,
-            gid="taken",
-        )
-    line = _draw_line(ax, path, way, style)
-    left_at = view.exit(step)
-    tip = step[-1] if left_at is None else left_at
-    heading = step[-1] - step[max(0, way.step - 3)]
+def _draw_head(ax: Axes, step: np.ndarray, style: Style, view: View) -> None:
+    """The arrow head of a step: at its end, or where it leaves the picture."""
+    left = view.exit(step)
+    tip = step[-1] if left is None else left.place
+    last = step[-1] - step[max(len(step) - 4, 0)]
+    heading = last if left is None else left.heading
     marks.add_heads(ax, tip[None], heading[None], style.color)
-    return line
 
 
-def _draw_line(ax: Axes, path: np.ndarray, way: Way, style: Style) -> Line2D:
+def _draw_line(panel: _Panel, path: np.ndarray, way: Way, style: Style) -> None:
     """The step, a thin line going on, and a hollow marker where L is lowest."""
-    (line,) = ax.plot(*path[: way.step + 1].T, gid="step", **marks.line_style(style))
+    ax, line = panel.ax, marks.line_style(style)
+    background = ax.get_facecolor()
+    ax.plot(*path[: way.step + 1].T, gid="step", **line)
     if len(path) > way.step + 1:
         beyond, thin = path[way.step :], marks.line_style(style, thin=True)
         ax.plot(*beyond.T, zorder=1.9, gid="beyond", **thin)
-        mark = marks.marker_style(style, ax.get_facecolor(), empty=True)
+        mark = marks.marker_style(style, background, empty=True)
         ax.plot(*path[-1], linestyle="none", zorder=3, gid="lowest", **mark)
-    return line
+    panel.obstacles.add_line(path)
+    panel.obstacles.add_markers(path[[way.step, -1]])
+    panel.samples.append(
+        Line2D([], [], **line, **marks.marker_style(style, background))
+    )
+    panel.paths.append(path)
 
 
-def _draw_losses(ax: Axes, scene: Scene, ways: dict[str, Way]) -> None:
+def _draw_losses(ax: Axes, scene: Scene, ways: Mapping[str, Way]) -> _Panel:
     """L along each way."""
     view = _losses_view(scene, ways)
     ax.set_xlim(view.low[0], view.high[0])
     ax.set_ylim(view.low[1], view.high[1])
     scale = write_ticks(ax.yaxis, float(np.max(np.abs([view.low[1], view.high[1]]))))
-    finish(ax, f"L{scale}", "steps along the line", "")
+    finish(ax, "loss L", "steps along the line", f"L{scale}")
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
-    ax.axvline(1.0, color=LINE_COLOR, linewidth=0.8, zorder=1)
-    obstacles, lines, labels = Obstacles(ax), [], []
+    panel = _Panel(ax, Obstacles(ax))
     for name, way in ways.items():
         style = scene.styles[name]
         line = np.stack([way.lengths, way.losses], axis=-1).astype(float)
         line = view.within_reach(line)
-        lines.append(_draw_line(ax, line, way, style))
+        _draw_line(panel, line, way, style)
         mark = marks.marker_style(style, ax.get_facecolor())
         ax.plot(*line[way.step], linestyle="none", zorder=4, gid="reached", **mark)
-        obstacles.add_line(line)
-        obstacles.add_markers(line[[way.step, -1]])
-        left_at = view.exit(line)
-        end = line[-1] if left_at is None else left_at
-        text = f"{plain(name)}: {_short(float(way.losses[-1]), scene.first_loss)}"
-        direction = np.array([1.0, 0.5])
-        labels.append(Label(text, end, style.color, direction, "run-label", SMALL))
-    if place_labels(ax, labels, obstacles) is None:
-        add_legend(ax, labels, lines, obstacles, widen=False)
+        left, end, away = view.exit(line), line[-1], np.array([1.0, 0.5])
+        if left is not None:
+            end = left.place
+            marks.add_heads(ax, end[None], left.heading[None], style.color)
+        number = f": {_short(float(way.losses[-1]), scene.first_loss)}"
+        label = Label(plain(name), end, style.color, away, "run-label", SMALL, number)
+        panel.labels.append(label)
+    _mark_one_step(panel, view)
+    return panel
 
 
-def _losses_view(scene: Scene, ways: dict[str, Way]) -> View:
+def _mark_one_step(panel: _Panel, view: View) -> None:
+    """A thin line after one step, with its name at the top."""
+    panel.ax.axvline(1.0, color=LINE_COLOR, linewidth=0.8, zorder=1)
+    top, right = np.array([1.0, view.high[1]]), np.array([1.0, 0.0])
+    name = Label("one step", top, GREY, right, "one-step", SMALL)
+    place_labels(panel.ax, [name], panel.obstacles)
+
+
+def _losses_view(scene: Scene, ways: Mapping[str, Way]) -> View:
     """From the lowest loss, or 0, to the first one or somewhat above, with room."""
     first = scene.first_loss
     low = min(0.0, *(float(way.losses.min()) for way in ways.values()))
@@ -243,7 +290,7 @@ def _losses_view(scene: Scene, ways: dict[str, Way]) -> View:
     height = (high - low) or 1.0
     width = max(float(way.lengths[-1]) for way in ways.values())
     return View(
-        np.array([-0.04 * width, low - 0.1 * height]),
+        np.array([-0.04 * width, low - MARGIN * height]),
         np.array([1.4 * width, high + 0.06 * height]),
     )
 
@@ -251,117 +298,3 @@ def _losses_view(scene: Scene, ways: dict[str, Way]) -> View:
 def _short(loss: float, scale: float) -> str:
     """A loss with two digits; what is nothing beside the first one is 0."""
     return "0" if abs(loss) < 1e-4 * abs(scale) else f"{loss:.2g}"
-
-
-def _draw_maps(axes: tuple[Axes, Axes, Axes], ways: dict[str, Way]) -> None:
-    """Around the panels: where each step is taken, and what carries it on or back."""
-    x, z, loss = axes
-    in_x = [plain(name) for name, way in ways.items() if not way.in_z]
-    in_z = [plain(name) for name, way in ways.items() if way.in_z]
-    upper, lower = 46.0, 64.0  # points below the panels
-    for ax, names in ((x, in_x), (z, in_z)):
-        verb = "steps" if len(names) == 1 else "step"
-        texts = [f"{who} {verb} here: straight" for who in _in_words(names)]
-        _note(ax, _fitting(ax, texts) if names else "")
-    _note(loss, "along each line")
-    if in_x:
-        texts = [f"P carries {who} on" for who in _in_words(in_x)]
-        _arrow(x, z, upper, _fitting(x, texts))
-    if in_z:
-        texts = [f"P⁻¹ carries {who} back" for who in _in_words(in_z)]
-        _arrow(z, x, lower, _fitting(x, texts))
-    _arrow(z, loss, upper, "L")
-    _caption(loss, lower, "thick: one step; thin: on, until L is lowest")
-
-
-def _in_words(names: Sequence[str]) -> list[str]:
-    """Some names in a sentence, and how many they are, if that is shorter."""
-    if len(names) > 1:
-        return [listed(names), f"{len(names)} methods"]
-    return [*names, "it"]
-
-
-def _fitting(ax: Axes, texts: Sequence[str]) -> str:
-    """The first of the texts that is no wider than the axes, or the last."""
-    wide = ax.get_window_extent().width
-    for text in texts[:-1]:
-        label = Label(text, np.zeros(2), GREY, np.zeros(2), "", SMALL)
-        if size_of(ax, label)[0] <= wide:
-            return text
-    return texts[-1]
-
-
-def _note(ax: Axes, text: str) -> None:
-    """A second line of the title, smaller."""
-    title = ax.get_title(loc="left")
-    ax.set_title(title, loc="left", pad=19, fontsize=TITLE_SIZE, parse_math=False)
-    ax.annotate(
-        text,
-        (0, 1),
-        xytext=(0, 6),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=SMALL,
-        color=GREY,
-        parse_math=False,
-        gid="note",
-    )
-
-
-def _caption(ax: Axes, below: float, text: str) -> None:
-    """Small words so many points below a panel, in line with its right edge."""
-    ax.annotate(
-        text,
-        (1, 0),
-        xytext=(0, -below),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        fontsize=SMALL,
-        color=GREY,
-        gid="caption",
-    )
-
-
-def _arrow(here: Axes, there: Axes, below: float, text: str) -> None:
-    """An arrow from panel to panel, so many points below them, with words on it."""
-    figure = here.get_figure(root=True)
-    if figure is None:
-        return
-    boxes = [np.asarray(ax.get_window_extent()) for ax in (here, there)]
-    forward = boxes[0][0, 0] < boxes[1][0, 0]
-    parts = (0.55, 0.4) if forward else (0.4, 0.55)
-    height = boxes[0][0, 1] - below * figure.dpi / 72
-    ends = [
-        (box[0, 0] + part * (box[1, 0] - box[0, 0]), height)
-        for box, part in zip(boxes, parts, strict=True)
-    ]
-    start, end = figure.transFigure.inverted().transform(ends)
-    arrow = FancyArrowPatch(
-        tuple(start),
-        tuple(end),
-        transform=figure.transFigure,
-        arrowstyle="-|>",
-        mutation_scale=10,
-        shrinkA=0,
-        shrinkB=0,
-        color=marks.ink(),
-        linewidth=0.9,
-        gid="map",
-    )
-    figure.add_artist(arrow)
-    middle = (start + end) / 2
-    figure.text(
-        middle[0],
-        middle[1],
-        text,
-        ha="center",
-        va="center",
-        fontsize=SMALL,
-        color=marks.ink(),
-        parse_math=False,
-        gid="map-label",
-        zorder=3,
-        bbox=dict(facecolor=figure.get_facecolor(), edgecolor="none", pad=2),
-    )

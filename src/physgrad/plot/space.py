@@ -48,6 +48,18 @@ class Plane:
         return next(iter(self.points.values()))[0]
 
 
+def checked_comparison(comparison: Comparison) -> Comparison:
+    """What a picture is made of, or a `TypeError` that says what it is instead."""
+    if not isinstance(comparison, Comparison):
+        kind = type(comparison).__name__
+        article = "an" if kind[0] in "AEIOUaeiou" else "a"
+        raise TypeError(
+            f"comparison must be a Comparison, got {article} {kind}; make one: "
+            "compare(objective, x0, {...})"
+        )
+    return comparison
+
+
 def plane_of(
     comparison: Comparison,
     space: str,
@@ -76,7 +88,7 @@ def plane_of(
             loss = _loss_from(flat, index) if len(names) == 2 else None
     elif space == end_spaces(comparison)[0]:
         solution = _flat(comparison.solution)
-    points = {name: _flat_points(tree)[:, pair] for name, tree in trees.items()}
+    points = {name: flat_points(tree)[:, pair] for name, tree in trees.items()}
     start = jax.tree.leaves(comparison.start)[0]
     return Plane(
         space,
@@ -91,7 +103,7 @@ def plane_of(
 def widest_pair(comparison: Comparison, space: str) -> tuple[int, int] | None:
     """The two flat entries that move the most; None in a space of fewer than two."""
     points = np.concatenate(
-        [_flat_points(tree) for tree in _trees(comparison, space).values()]
+        [flat_points(tree) for tree in _trees(comparison, space).values()]
     )
     if points.shape[1] < 2:
         return None
@@ -232,6 +244,7 @@ def _flat(tree: Any) -> np.ndarray | None:
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-def _flat_points(tree: Any) -> np.ndarray:
+def flat_points(tree: Any) -> np.ndarray:
+    """Every recorded point of a space, flat: shape (iterates, entries)."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)

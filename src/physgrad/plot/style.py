@@ -50,8 +50,8 @@ STYLES: Mapping[str, Style] = {
     "rmsprop": Style(PURPLE, "<", DOTTED),
     "sgd": Style(PURPLE, ">", LONG_DASHED),
     "optax": Style(PURPLE, "P", DASH_DOT_DOTTED),
-    "gauss-newton": Style(GREY, "p", DASHED),
-    "lm": Style(GREY, "h", DASH_DOTTED),
+    "gauss-newton": Style(GREY, "X", DASHED),
+    "lm": Style(GREY, "p", DASH_DOTTED),
     "lbfgs": Style(GREY, "*", DOTTED),
     "optimistix": Style(GREY, "P", LONG_DASHED),
     "other": Style(GREY, "d", DASH_DOT_DOTTED),
@@ -68,7 +68,8 @@ _KINDS = {
     "LBFGS": "lbfgs",
     "OptimistixOptimizer": "optimistix",
 }
-_SPARE_MARKERS = "PdH*^v<>ph8"
+# No two of them look alike when small; the octagon is the stop sign.
+_SPARE_MARKERS = "PdX*^v<>p"
 _SPARE_DASHES = (DASH_DOTTED, LONG_DASHED, DASH_DOT_DOTTED, DASHED, DOTTED)
 
 
@@ -107,22 +108,36 @@ def styles(optimizers: Mapping[str, str]) -> dict[str, Style]:
     """
     chosen: dict[str, Style] = {}
     kinds = {name: kind_of(name, words) for name, words in optimizers.items()}
-    taken = {(STYLES[kind].color, STYLES[kind].marker) for kind in kinds.values()}
+    taken = {_look(STYLES[kind]) for kind in kinds.values()}
     seen: collections.Counter[str] = collections.Counter()
     for name, kind in kinds.items():
         style = STYLES[kind]
         if seen[kind]:
-            marker = _spare(style.color, taken)
-            dashes = [dash for dash in _SPARE_DASHES if dash != style.dash]
-            dash = dashes[(seen[kind] - 1) % len(dashes)]
-            style = dataclasses.replace(style, marker=marker, dash=dash)
-            taken.add((style.color, marker))
+            style = _spare(style, seen[kind] - 1, taken)
+            taken.add(_look(style))
         seen[kind] += 1
         chosen[name] = style
     return chosen
 
 
-def _spare(color: str, taken: set[tuple[str, str]]) -> str:
-    """A marker that no other run of this color has, while there are any."""
-    free = (marker for marker in _SPARE_MARKERS if (color, marker) not in taken)
-    return next(free, _SPARE_MARKERS[len(taken) % len(_SPARE_MARKERS)])
+def _look(style: Style) -> tuple[str, str, bool]:
+    """What tells markers apart."""
+    return style.color, style.marker, style.hollow
+
+
+def _spare(style: Style, number: int, taken: set[tuple[str, str, bool]]) -> Style:
+    """Another style of the same color, its marker that of no other run of the color.
+
+    Filled markers come first, then hollow ones; when all are taken, they come again,
+    with other dashes.
+    """
+    dashes = [dash for dash in _SPARE_DASHES if dash != style.dash]
+    looks = [
+        dataclasses.replace(
+            style, marker=marker, hollow=hollow, dash=dashes[number % len(dashes)]
+        )
+        for hollow in (False, True)
+        for marker in _SPARE_MARKERS
+    ]
+    free = (look for look in looks if _look(look) not in taken)
+    return next(free, looks[number % len(looks)])

@@ -13,7 +13,15 @@ from matplotlib.lines import Line2D
 from physgrad.comparison.comparison import Comparison
 from physgrad.objective.objective import Objective
 from physgrad.plot import marks
-from physgrad.plot.canvas import SQUARE, axes_of, ratio_of, show_plane, unit
+from physgrad.plot.canvas import (
+    SQUARE,
+    add_note,
+    axes_of,
+    ratio_of,
+    short,
+    show_plane,
+    unit,
+)
 from physgrad.plot.labels import (
     Label,
     Obstacles,
@@ -29,7 +37,12 @@ from physgrad.plot.levels import (
     label_levels,
     level_values,
 )
-from physgrad.plot.space import Plane, chosen_methods, plane_of
+from physgrad.plot.space import (
+    Plane,
+    checked_comparison,
+    chosen_methods,
+    plane_of,
+)
 from physgrad.plot.style import styles
 from physgrad.plot.view import View, view_of
 from physgrad.trajectory import Run
@@ -52,8 +65,9 @@ def compare(
     Level lines of L are thin and light, at the same values in every space; the start is
     an open ring, the solution a cross; arrows lead from iterate to iterate. A run that
     failed has a stop sign at its last good iterate, or an arrow where it leaves the
-    picture, and its result beside it. View and level lines are those of the whole
-    comparison, whichever methods are drawn, so that pictures can be compared.
+    picture, and its result beside it, with where it ended. View and level lines are
+    those of the whole comparison, whichever methods are drawn, so that pictures can be
+    compared. A note says so where iterates lie too near for a marker each.
 
     **Arguments:**
 
@@ -69,7 +83,7 @@ def compare(
     **Returns:** the axes.
 
     **Raises:** `ValueError` for an unknown space or method, or a space that has not two
-    entries; `MissingExtra` without matplotlib.
+    entries; `TypeError` for what is no comparison; `MissingExtra` without matplotlib.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 2 * x, lambda z: jnp.sum(z**2))
@@ -79,7 +93,7 @@ def compare(
     >>> ax.get_title(loc="left"), ax.get_xlabel()
     ('z-space', 'z₀')
     """
-    names = chosen_methods(comparison, methods)
+    names = chosen_methods(checked_comparison(comparison), methods)
     plane = plane_of(comparison, space, objective, coordinates)
     return Scene(comparison, plane).draw(names, ax)
 
@@ -127,6 +141,8 @@ class Scene:
         obstacles = Obstacles(ax)
         drawn = [self._draw_run(ax, name, view, obstacles) for name in names]
         lines, labels = [line for line, _ in drawn], [label for _, label in drawn]
+        if any(map(marks.leaves_out, lines)):
+            add_note(ax, marks.LEFT_OUT)
         draw_landmarks(ax, plane, obstacles)
         together = merged(ax, labels, [self.plane.points[name] for name in names])
         if place_labels(ax, together, obstacles) is None:
@@ -147,19 +163,17 @@ class Scene:
         obstacles.add_line(drawn)
         obstacles.add_markers(drawn)
         end, way = drawn[-1], drawn[-1] - drawn[max(len(drawn) - 2, 0)]
-        left_at = view.exit(points)
-        if left_at is not None:
-            way = left_at - view.center
-            last = np.flatnonzero(view.contains(points))[-1]
-            heading = view.within_reach(points[last + 1]) - points[last]
-            marks.add_heads(ax, left_at[None], heading[None], style.color)
-            end = left_at
+        left, outside = view.exit(points), ""
+        if left is not None:
+            end, way = left.place, left.place - view.center
+            outside = f"at [{', '.join(short(number) for number in points[-1])}]"
             obstacles.add_markers(end[None])
         elif not run.ok:
             marks.draw_stop(ax, end, style.color)
-        # in two lines it is short enough to find a place between trajectories
-        text = end_text(name, run, left_at is not None).replace(" (", "\n(")
-        return line, Label(text, end, style.color, unit(way), "run-label")
+        # in several lines it is short enough to find a place between trajectories
+        after = "".join(f"\n{words}" for words in how_it_ended(run, outside))
+        away, kind = unit(way), "run-label"
+        return line, Label(plain(name), end, style.color, away, kind, after=after)
 
 
 def draw_landmarks(ax: Axes, plane: Plane, obstacles: Obstacles) -> None:
@@ -181,9 +195,16 @@ def label_landmarks(ax: Axes, plane: Plane, obstacles: Obstacles) -> None:
             place_labels(ax, [label], obstacles)
 
 
-def end_text(name: str, run: Run, leaves: bool) -> str:
-    """What stands at the end of a run: its name; how it ended, if it failed."""
+def how_it_ended(run: Run, outside: str) -> list[str]:
+    """What is said at the end of a run, in parts: how it failed, if it did, and where.
+
+    **Arguments:** `outside`: where it ended, if that is outside the picture.
+    """
+    said = []
     if not run.ok:
         where = f"in step {run.num_steps + 1}" if run.num_steps else "at the start"
-        return f"{plain(name)} ({run.result} {where})"
-    return f"{plain(name)} (goes on outside)" if leaves else plain(name)
+        said = [f"{run.result} {where}"]
+    if outside:
+        said += [f"last {outside}"] if said else ["ends outside", outside]
+    together = ",\n".join(said)
+    return f"({together})".splitlines() if said else []

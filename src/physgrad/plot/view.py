@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 # Iterates whose loss is above this multiple of the first one do not widen the view: for
 # a squared loss, they are twice as far off as the start.
 GROWTH_SHOWN = 4.0
-# Room around what is shown, for labels, in parts of its size.
+# Room around what is shown, for labels.
 MARGIN = 0.14
 
 
@@ -45,20 +46,51 @@ class View:
         scale = np.where(far, half / np.where(far, distance, 1.0), 1.0)
         return np.where(far, self.center + offset * scale, points)
 
-    def exit(self, points: np.ndarray) -> np.ndarray | None:
-        """Where the path through the points leaves for good; None if it ends inside.
+    def exit(self, points: np.ndarray) -> Exit | None:
+        """Where the path through the points is seen last; None if it ends inside.
 
-        None, too, if no point is inside.
+        None, too, if nothing of it is inside.
         """
-        inside = np.flatnonzero(self.contains(points))
-        if len(inside) == 0 or inside[-1] == len(points) - 1:
+        if self.contains(points[-1:])[0]:
             return None
-        here, there = self.within_reach(points[inside[-1] : inside[-1] + 2])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            to_low = (self.low - here) / (there - here)
-            to_high = (self.high - here) / (there - here)
-        way = np.where(there < here, to_low, np.where(there > here, to_high, np.inf))
-        return here + min(1.0, float(np.min(way))) * (there - here)
+        points = self.within_reach(points)
+        way = np.diff(points, axis=0)
+        first, last = visible_parts(points[:-1], way, self.low, self.high)
+        seen = np.flatnonzero(last > first)
+        if len(seen) == 0:
+            return None
+        segment = int(seen[-1])
+        place = points[segment] + last[segment] * way[segment]
+        return Exit(segment, place, way[segment])
+
+
+class Exit(NamedTuple):
+    """Where a path leaves a view for good."""
+
+    segment: int
+    """The segment that leaves."""
+    place: np.ndarray
+    """On the edge of the view, shape (2,)."""
+    heading: np.ndarray
+    """The direction of the segment, shape (2,)."""
+
+
+def visible_parts(
+    here: np.ndarray, way: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which part of each segment is in a rectangle: from and to, in its lengths.
+
+    Where none is, "from" is larger than "to".
+
+    **Arguments:** `here`, `way`: where the segments begin and where they lead, (n, 2);
+    `low`, `high`: of the rectangle.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bounds = (np.stack([low, high])[:, None] - here) / way
+    parallel = np.where((here >= low) & (here <= high), np.inf, -np.inf)
+    enter = np.where(way == 0, -parallel, np.min(bounds, axis=0))
+    leave = np.where(way == 0, parallel, np.max(bounds, axis=0))
+    return np.fmax(np.max(enter, axis=1), 0.0), np.fmin(np.min(leave, axis=1), 1.0)
 
 
 def view_of(
@@ -66,12 +98,13 @@ def view_of(
     runs: Iterable[tuple[np.ndarray, np.ndarray]],
     first_loss: float,
     ratio: float,
+    margin: float = MARGIN,
 ) -> View:
     """A rectangle around all that makes sense to show.
 
     **Arguments:** `must_show`: points, shape (2,); `runs`: for each run, its points,
     shape (iterates, 2), and losses, of which far too high ones do not count;
-    `ratio`: width over height.
+    `ratio`: width over height; `margin`: room around all that, in parts of its size.
     """
     highest = first_loss + (GROWTH_SHOWN - 1) * abs(first_loss)
     shown = [np.asarray(point, float)[None] for point in must_show]
@@ -81,7 +114,7 @@ def view_of(
     size = float(np.max(high - low))
     if size <= 1e-9 * float(np.max(np.abs(cloud))) or size == 0:
         size = float(np.max(np.abs(cloud))) or 1.0
-    extent = high - low + 2 * MARGIN * size
+    extent = high - low + 2 * margin * size
     width = max(extent[0], extent[1] * ratio)
     half = np.array([width, width / ratio]) / 2
     center = low / 2 + high / 2
