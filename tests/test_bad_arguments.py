@@ -226,7 +226,7 @@ KINDS = {
     "matrix that is None": (lambda: ANY.MatrixMetric(None), "metric must be a"),
     "switch that is text": (
         lambda: ANY.NewtonMetric(absolute="yes"),
-        "absolute must be a bool, got 'yes'",
+        "absolute must be True or False, got 'yes'",
     ),
     "linear solver by name": (
         lambda: ANY.LinearizedInverse(solver="qr"),

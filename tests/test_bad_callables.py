@@ -293,6 +293,42 @@ def test_formulas_that_return_something_else_than_x(fault):
         refused(lambda call=call: call(objective, PHYSICAL, TREE, 1), TypeError, words)
 
 
+def both(z):
+    return {"a": jnp.stack([z["a"] / 2, -z["a"]]), "b": jnp.stack([z["b"], z["b"]])}
+
+
+BRANCHES = {
+    "no axis": (halved, "x['a'] as float32 of shape (2, 2), got float32 of shape (2,)"),
+    "no branches": (
+        lambda z: jax.tree.map(lambda a: a[:0], both(z)),
+        "x['a'] as float32 of shape (branches, 2), got float32 of shape (0, 2)",
+    ),
+    "numbers differ": (
+        lambda z: both(z) | {"b": z["b"][None]},
+        "x['b'] as float32 of shape (2, 3), got float32 of shape (1, 3)",
+    ),
+    "list": (lambda z: [halved(z)], "the structure of x"),
+}
+
+
+@pytest.mark.parametrize("fault", BRANCHES)
+def test_formulas_that_return_no_branches(fault):
+    formula, words = BRANCHES[fault]
+    rule = pg.AnalyticInverse(formula, branches=True)
+    simulator = pg.Simulator(lambda x: {"a": 2 * x["a"], "b": x["b"]}, rule)
+    objective = pg.Objective(simulator, first_square)
+    refused(lambda: pg.minimize(objective, PHYSICAL, TREE, 1), TypeError, words)
+
+
+def test_trees_may_have_branches():
+    rule = pg.AnalyticInverse(both, branches=True)
+    simulator = pg.Simulator(lambda x: {"a": 2 * x["a"], "b": x["b"]}, rule)
+    target = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    objective = pg.Objective(simulator, pg.SquaredLoss(target))
+    run = pg.minimize(objective, pg.PhysicalGradient(1.0), TREE, 1)
+    assert run.result == "completed" and run.loss == 0
+
+
 class OwnErrorType(Exception):
     """What a user's code raises."""
 

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
 from physgrad.inverses.certificate import certificate_tolerance, certify, round_trip
 from physgrad.inverses.flat import Flat, FlatMap, call_user, leaf_name
 from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
-from physgrad.inverses.settings import brief
+from physgrad.inverses.settings import brief, flag
 from physgrad.inverses.state import State
 
 
@@ -25,6 +27,9 @@ class AnalyticInverse(Inverse):
 
     - `function`: takes z (the PyTree that the simulator returns) and, where several x
         map to one z, the present x; returns the x+ nearest to x, a PyTree like x.
+    - `branches`: True for a function that returns all preimages, a PyTree like x whose
+        leaves have one more axis in front, (branches, ...), the same for all. The
+        nearest one that is finite is taken; fill what does not exist with NaN.
 
     The certificate promises |P(x+) - z~| <= sqrt(eps) |z~ - z| + 16 eps scale. A
     formula that misses, returns NaN or jumps to another branch ends the run as
@@ -38,12 +43,21 @@ class AnalyticInverse(Inverse):
     >>> cube(jnp.array([2.0]))
     Array([8.], dtype=float32)
 
+    >>> both = pg.AnalyticInverse(lambda z: jnp.stack([-z**0.5, z**0.5]), branches=True)
+    >>> square = pg.Simulator(lambda x: x**2, both)
+    >>> objective = pg.Objective(square, pg.SquaredLoss(jnp.array([1.0])))
+    >>> run = pg.minimize(objective, pg.PhysicalGradient(1.0), jnp.array([-2.0]), 1)
+    >>> print(run.x)
+    [-1.]
+
     **Source:** Holl, Koltun, Thuerey, "Scale-invariant Learning by Physics
     Inversion", NeurIPS 2022, section 3.
     """
 
     function: Callable
     """f(z) or f(z, x)."""
+    branches: bool = eqx.field(converter=flag("branches"), static=True, default=False)
+    """Whether the function returns all preimages."""
 
     def __check_init__(self) -> None:
         takes_state(self.function)
@@ -73,8 +87,22 @@ class AnalyticInverse(Inverse):
             : 2 if takes_state(self.function) else 1
         ]
         x = call_user(self.function, "the inverse", *arguments)
-        _check_like(x, like)
-        return ravel_pytree(x)[0]
+        _check_like(x, like, self.branches)
+        if not self.branches:
+            return ravel_pytree(x)[0]
+        return _nearest(jax.vmap(lambda branch: ravel_pytree(branch)[0])(x), state.x)
+
+
+def _nearest(points: Float[Array, "branches x"], x: Flat) -> Flat:
+    """The finite point nearest to x; the first of them where none is finite."""
+    distances = points - x
+    finite = jnp.all(jnp.isfinite(distances), axis=1)
+    distances = jnp.where(finite[:, None], distances, 0.0)
+    # squares of the rest cannot overflow, nor the reciprocal of the unit underflow
+    limits = jnp.finfo(distances.dtype)
+    unit = jnp.clip(jnp.max(jnp.abs(distances)), 16 * limits.tiny, limits.max / 16)
+    squares = jnp.sum((distances / unit) ** 2, axis=1)
+    return points[jnp.argmin(jnp.where(finite, squares, jnp.inf))]
 
 
 def takes_state(function: Callable) -> bool:
@@ -101,7 +129,7 @@ def takes_state(function: Callable) -> bool:
     return len(required) == 2 or (len(required) == 0 and spread)
 
 
-def _check_like(x: Any, like: Any) -> None:
+def _check_like(x: Any, like: Any, branches: bool) -> None:
     got, expected = jax.tree.structure(x), jax.tree.structure(like)
     if got != expected:
         raise TypeError(
@@ -110,10 +138,15 @@ def _check_like(x: Any, like: Any) -> None:
     pairs = zip(
         jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(x), strict=True
     )
+    number: int | str = "branches"  # that of the first leaf holds for all
     for (path, want), leaf in pairs:
         shape, dtype = jnp.shape(leaf), getattr(leaf, "dtype", type(leaf).__name__)
-        if shape != want.shape or dtype != want.dtype:
+        if branches and number == "branches" and shape and shape[0] > 0:
+            number = shape[0]
+        wanted = (number, *want.shape) if branches else want.shape
+        if shape != wanted or dtype != want.dtype:
+            expected = f"({', '.join(map(str, wanted))}{',' * (len(wanted) == 1)})"
             raise TypeError(
                 f"the inverse must return {leaf_name('x', path)} as {want.dtype} of "
-                f"shape {want.shape}, got {dtype} of shape {shape}"
+                f"shape {expected}, got {dtype} of shape {shape}"
             )

@@ -133,3 +133,18 @@ def whole_number(name: str, least: int) -> Callable[[Any], int]:
         return int(value)
 
     return convert
+
+
+def flag(name: str) -> Callable[[Any], bool]:
+    """A converter that takes True and False only.
+
+    >>> flag("branches")(True)
+    True
+    """
+
+    def convert(value: Any) -> bool:
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, got {brief(value)}")
+        return bool(value)
+
+    return convert

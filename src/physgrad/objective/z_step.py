@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from physgrad.inverses.flat import Flat, Scalar, real_array
 from physgrad.inverses.rule import Code, Evaluations, Metric, identity_metric
-from physgrad.inverses.settings import brief, describe, not_negative
+from physgrad.inverses.settings import brief, describe, flag, not_negative
 from physgrad.objective.losses import FlatLoss
 from physgrad.results import Result
 
@@ -122,12 +122,8 @@ class NewtonMetric(ZMetric):
 
     damping: Scalar = eqx.field(converter=not_negative("damping"), default=0.0)
     """Relative to the largest diagonal entry of H."""
-    absolute: bool = eqx.field(static=True, default=False)
+    absolute: bool = eqx.field(converter=flag("absolute"), static=True, default=False)
     """Take |H|."""
-
-    def __check_init__(self) -> None:
-        if not isinstance(self.absolute, bool):
-            raise TypeError(f"absolute must be a bool, got {brief(self.absolute)}")
 
     def step(self, loss: FlatLoss, z: Flat) -> ZStep:
         known = loss.known_newton_step(z)
