@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+
 import equinox as eqx
 import families
 import jax
@@ -14,6 +16,7 @@ from families import relative
 from jaxtyping import Array
 
 import physgrad as pg
+from physgrad.loop import compiled, host
 
 X0 = np.array([3.0, 3.0], np.float32)
 TOY = pg.Simulator(families.square, pg.AnalyticInverse(families.square_root))
@@ -43,6 +46,23 @@ def test_chunks_give_the_same_bits_as_one_chunk(method):
     assert [s.step for s in seen] == sorted({s.step for s in seen})
     assert seen[-1].step == steps == seen[-1].num_steps
     assert np.array_equal(seen[-1].x, plain.x) and seen[-1].loss == plain.loss
+
+
+@pytest.mark.parametrize("record_every", [1, 3])
+def test_large_records_cut_a_run_into_chunks_with_the_same_bits(
+    monkeypatch, record_every
+):
+    """40 bytes a record: one chunk, or chunks of two records, the last one shorter."""
+    arguments = toy(), pg.PhysicalGradient(0.05), X0, 17
+    whole = pg.minimize(*arguments, record_every=record_every)
+    monkeypatch.setattr(host, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(compiled, "_kept", collections.OrderedDict())
+    parts = pg.minimize(*arguments, record_every=record_every)
+    assert (whole.compilations, parts.compilations) == (1, 2)
+    assert whole.evaluations == parts.evaluations
+    np.testing.assert_array_equal(whole.trajectory.steps, parts.trajectory.steps)
+    for space in ("x", "z"):
+        np.testing.assert_array_equal(whole.trajectory[space], parts.trajectory[space])
 
 
 def test_every_so_manieth_iterate_is_recorded_and_the_last():

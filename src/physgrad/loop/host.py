@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from physgrad.inverses.settings import brief, whole_number
 from physgrad.loop import compiled
 from physgrad.loop.diagnosis import explain, explain_rest, not_finite_at_start
-from physgrad.loop.iteration import Progress, Record, make_loop
+from physgrad.loop.iteration import Loop, Progress, Record, Update, make_loop
 from physgrad.loop.packing import Packed
 from physgrad.loop.reporting import Snapshot, reporter, wants_bar
 from physgrad.loop.start import check_concrete, check_kinds, checked_start
@@ -27,11 +27,11 @@ from physgrad.results import Result, RunError
 from physgrad.trajectory import Certificates, Run, Seconds, Trajectory
 
 # A watched run (bar or callback) is cut into so many chunks; any run into chunks of at
-# most so many records and steps, so that its history need not be allocated before it
-# exists.
+# most so many steps and bytes of records, so that its history need not be allocated
+# before it exists.
 CHUNKS = 50
-LONGEST_CHUNK = 10_000
-LONGEST_STRIDE = 1_000_000
+LONGEST_CHUNK = 1_000_000
+CHUNK_BYTES = 2**26
 
 
 def minimize(
@@ -111,8 +111,7 @@ def _first_chunk(
 ) -> tuple[PyTree, Progress, Packed, Record]:
     loop, x = make_loop(*problem)
     start, update = loop.begin(x)
-    end, records = loop.advance(start, update, limit, length=sizes[0], stride=sizes[1])
-    return loop.unravel(end.state.x), end, records, loop.record(start)
+    return *_chunk(loop, start, update, limit, sizes), loop.record(start)
 
 
 def _next_chunk(
@@ -125,8 +124,19 @@ def _next_chunk(
     # counters start anew, and are summed up on the host, where they cannot overflow
     none = jax.tree.map(jnp.zeros_like, (start.steps, start.evaluations))
     start = eqx.tree_at(lambda p: (p.steps, p.evaluations), start, none)
-    update = loop.resume(start)
-    end, records = loop.advance(start, update, limit, length=sizes[0], stride=sizes[1])
+    return _chunk(loop, start, loop.resume(start), limit, sizes)
+
+
+def _chunk(
+    loop: Loop, start: Progress, update: Update, limit: Any, sizes: tuple[int, int]
+) -> tuple[PyTree, Progress, Packed]:
+    """At most `limit` steps; fewer where their records would be too large."""
+    length, stride = sizes
+    record = jax.eval_shape(lambda: loop.record(start))
+    weight = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(record))
+    length = max(1, min(length, CHUNK_BYTES // weight))
+    limit = jnp.minimum(limit, length * stride)
+    end, records = loop.advance(start, update, limit, length=length, stride=stride)
     return loop.unravel(end.state.x), end, records
 
 
@@ -148,11 +158,11 @@ class _Chunks:
         check_concrete(objective, optimizer, x0, stop)
         self.num_steps = num_steps
         self.record_every = whole_number("record_every", 1)(record_every)
-        # A chunk records `length` iterates, one after each `stride` steps; where a
+        # A chunk records `length` iterates at most, one after each `stride` steps; if a
         # watched chunk is shorter than `record_every`, its record is kept where due.
-        steps = min(-(-self.num_steps // (CHUNKS if watched else 1)), LONGEST_STRIDE)
+        steps = min(-(-self.num_steps // (CHUNKS if watched else 1)), LONGEST_CHUNK)
         self.stride = max(1, min(self.record_every, steps))
-        self.length = min(-(-steps // self.stride), LONGEST_CHUNK)
+        self.length = -(-steps // self.stride)
         self.problem = objective, optimizer, checked_start(x0), stop
         self.x = self.problem[2]
         self.end: Progress | None = None
