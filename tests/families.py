@@ -186,15 +186,21 @@ RULES: dict[str, Callable[[], pg.Inverse]] = {
     "dogleg": lambda: pg.NumericalInverse(optx.Dogleg(1e-8, 1e-8)),
     "linearized": pg.LinearizedInverse,
     "matrix-free": lambda: pg.LinearizedInverse(solver=lx.LSMR(1e-12, 0.0)),
+    "spectral": lambda: pg.SpectralInverse(1.0),
+    "half": lambda: pg.SpectralInverse(0.5),
+    "orthogonal": lambda: pg.SpectralInverse(0.0),
+    "flat": lambda: pg.SpectralInverse(-1.0),
     "transposed": pg.TransposedInverse,
 }
 PREIMAGES = ("exact", "numerical", "newton", "bfgs", "lbfgs", "dogleg")
 """Rules that promise P(x+) = z~."""
-LINEAR = ("linearized", "matrix-free", "transposed")
+SPECTRAL = ("spectral", "half", "orthogonal", "flat")
+"""Powers 1, 1/2, 0 and -1 of the singular values."""
+LINEAR = ("linearized", "matrix-free", *SPECTRAL, "transposed")
 """Rules that promise nothing."""
 
 
-BOTH = ("exact", "numerical", "linearized", "transposed")
+BOTH = ("exact", "numerical", "linearized", "half", "transposed")
 """Rules that run in every shape, in float32 and float64; the others where it tells."""
 WHERE = {
     "newton": ("square",),
@@ -202,6 +208,9 @@ WHERE = {
     "lbfgs": ("square",),
     "dogleg": ("square", "tall"),
     "matrix-free": ("wide", "tall"),
+    "spectral": ("wide", "tall"),
+    "orthogonal": ("square", "tall"),
+    "flat": ("wide", "tall"),
 }
 
 

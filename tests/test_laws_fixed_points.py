@@ -27,6 +27,8 @@ FIXED = {
     "numerical": pg.NumericalInverse(),
     "bfgs": families.RULES["bfgs"](),
     "dogleg": families.RULES["dogleg"](),
+    "half": pg.SpectralInverse(0.5),
+    "orthogonal": pg.SpectralInverse(0.0),
     "transposed": pg.TransposedInverse(),
     "cubic": pg.AnalyticInverse(lambda z: jnp.cbrt(z)),
 }
@@ -140,6 +142,9 @@ INTO_TALL = [
     ("linearized", "linearized"),
     ("damped", "damped"),
     ("transposed", "linearized"),
+    ("half", "linearized"),
+    ("linearized", "half"),
+    ("orthogonal", "half"),
     ("numerical", "transposed"),
 ]
 

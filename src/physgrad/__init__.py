@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from physgrad.inverses.rule import Evaluations as Evaluations
     from physgrad.inverses.rule import Inverse as Inverse
     from physgrad.inverses.rule import PullBack as PullBack
+    from physgrad.inverses.spectral import SpectralInverse as SpectralInverse
     from physgrad.inverses.transposed import TransposedInverse as TransposedInverse
     from physgrad.loop.host import minimize as minimize
     from physgrad.loop.iteration import Iterates as Iterates
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from physgrad.optimizer import Step as Step
     from physgrad.optimizers.gauss_newton import GaussNewton as GaussNewton
     from physgrad.optimizers.gradient_descent import GradientDescent as GradientDescent
+    from physgrad.optimizers.half_inverse import HalfInverse as HalfInverse
     from physgrad.optimizers.lbfgs import LBFGS as LBFGS
     from physgrad.optimizers.levenberg_marquardt import (
         LevenbergMarquardt as LevenbergMarquardt,
@@ -68,6 +70,7 @@ _HOME = {
     "GaussNewton": "optimizers.gauss_newton",
     "GradientDescent": "optimizers.gradient_descent",
     "GradientMetric": "objective.z_step",
+    "HalfInverse": "optimizers.half_inverse",
     "Inverse": "inverses.rule",
     "Iterates": "loop.iteration",
     "LBFGS": "optimizers.lbfgs",
@@ -90,6 +93,7 @@ _HOME = {
     "Run": "trajectory",
     "RunError": "results",
     "Simulator": "simulator",
+    "SpectralInverse": "inverses.spectral",
     "SquaredLoss": "objective.losses",
     "Step": "optimizer",
     "Stop": "loop.stopping",

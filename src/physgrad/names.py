@@ -139,6 +139,7 @@ def _one_of(names: Iterable[str]) -> Kind:
 
 _POSITIVE = _within("a positive number such as 0.3", number, lambda v: v > 0)
 _NOT_NEGATIVE = _within("zero or a positive number", number, lambda v: v >= 0)
+_FINITE = Kind("a number such as -0.5", number)
 _BELOW_ONE = _within("a number from 0 to below 1", number, lambda v: 0 <= v < 1)
 _COUNT = _within(
     "a whole number from 1 to 1000000", whole_number, lambda v: 1 <= v <= 1_000_000
@@ -155,6 +156,10 @@ INVERSES: dict[str, dict[str, Key]] = {
         "max_steps": Key(_COUNT, 256),
     },
     "linearized": {"damping": Key(_NOT_NEGATIVE, 0.0)},
+    "spectral": {
+        "power": Key(_FINITE, 0.5),
+        "truncation": Key(_POSITIVE, None),
+    },
     "transposed": {},
 }
 """Inverse to its keys; problems add names of their own, without keys."""
@@ -182,6 +187,14 @@ OPTIMIZERS = {
     ),
     "pg-numeric": Method("PhysicalGradient", _PHYSICAL | INVERSES["numerical"]),
     "gauss-newton": Method("GaussNewton", {"step_size": Key(_POSITIVE, 1 / 3)}),
+    "half-inverse": Method(
+        "HalfInverse",
+        {
+            "step_size": Key(_POSITIVE, 0.3),
+            "truncation": Key(_POSITIVE, None),
+            "metric": Key(_one_of(("newton", "gradient")), "gradient"),
+        },
+    ),
     "lm": Method("LevenbergMarquardt", {"damping": Key(_POSITIVE, 1e-3)}),
     "lbfgs": Method("LBFGS", {"history_length": Key(_COUNT, 10)}),
     "adam": _optax(0.3, b1=Key(_BELOW_ONE, 0.9), b2=Key(_BELOW_ONE, 0.999), eps=_EPS),

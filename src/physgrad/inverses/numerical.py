@@ -36,7 +36,7 @@ from physgrad.inverses.rule import (
     PullBack,
     identity_metric,
 )
-from physgrad.inverses.settings import positive, whole_number
+from physgrad.inverses.settings import optional, positive, whole_number
 from physgrad.inverses.state import State
 from physgrad.results import Cause, Result
 
@@ -74,10 +74,6 @@ def _solver(value: Any) -> Solver:
             f"finder, got {value!r}"
         )
     return value
-
-
-def _rtol(value: Any) -> Float[Array, ""] | None:
-    return None if value is None else positive("rtol")(value)
 
 
 class NumericalInverse(Inverse):
@@ -118,7 +114,9 @@ class NumericalInverse(Inverse):
 
     solver: Solver = eqx.field(converter=_solver, default=None)
     """Takes the steps."""
-    rtol: Float[Array, ""] | None = eqx.field(converter=_rtol, default=None)
+    rtol: Float[Array, ""] | None = eqx.field(
+        converter=optional(positive("rtol")), default=None
+    )
     """Relative to |z~ - z|; None: eps^(3/4)."""
     max_steps: int = eqx.field(
         converter=whole_number("max_steps", 1), default=256, static=True

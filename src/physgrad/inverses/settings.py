@@ -112,6 +112,24 @@ def not_negative(name: str) -> Callable[[Any], Float[Array, ""]]:
     )
 
 
+def finite(name: str) -> Callable[[Any], Float[Array, ""]]:
+    """A converter that takes finite numbers.
+
+    >>> float(finite("power")(-1))
+    -1.0
+    """
+    return _number(name, "a finite number", math.isfinite)
+
+
+def optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The converter, which leaves None as it is.
+
+    >>> optional(positive("rtol"))(None) is None
+    True
+    """
+    return lambda value: None if value is None else convert(value)
+
+
 def whole_number(name: str, least: int) -> Callable[[Any], int]:
     """A converter for counts: whole numbers from `least` on, no bools.
 

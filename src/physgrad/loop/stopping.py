@@ -12,14 +12,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from physgrad.inverses.flat import Scalar, call_user, largest
-from physgrad.inverses.settings import brief, positive
+from physgrad.inverses.settings import brief, optional, positive
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
-
-
-def _optional(name: str) -> Callable:
-    convert = positive(name)
-    return lambda value: None if value is None else convert(value)
 
 
 class Stop(eqx.Module):
@@ -40,11 +35,15 @@ class Stop(eqx.Module):
     Run(converged, loss=9.53674e-07, num_steps=10)
     """
 
-    loss: Float[Array, ""] | None = eqx.field(converter=_optional("loss"), default=None)
-    gradient: Float[Array, ""] | None = eqx.field(
-        converter=_optional("gradient"), default=None
+    loss: Float[Array, ""] | None = eqx.field(
+        converter=optional(positive("loss")), default=None
     )
-    step: Float[Array, ""] | None = eqx.field(converter=_optional("step"), default=None)
+    gradient: Float[Array, ""] | None = eqx.field(
+        converter=optional(positive("gradient")), default=None
+    )
+    step: Float[Array, ""] | None = eqx.field(
+        converter=optional(positive("step")), default=None
+    )
 
     def __check_init__(self) -> None:
         if self.loss is None and self.gradient is None and self.step is None:

@@ -10,11 +10,13 @@ import optimistix as optx
 from physgrad.inverses.linearized import LinearizedInverse
 from physgrad.inverses.numerical import NumericalInverse, dogleg
 from physgrad.inverses.rule import Inverse
+from physgrad.inverses.spectral import SpectralInverse
 from physgrad.inverses.transposed import TransposedInverse
 from physgrad.names import OPTIMIZERS, Named
 from physgrad.optimizer import Optimizer
 from physgrad.optimizers.gauss_newton import GaussNewton
 from physgrad.optimizers.gradient_descent import GradientDescent
+from physgrad.optimizers.half_inverse import HalfInverse
 from physgrad.optimizers.lbfgs import LBFGS
 from physgrad.optimizers.levenberg_marquardt import LevenbergMarquardt
 from physgrad.optimizers.newton import Newton
@@ -53,7 +55,14 @@ def named_optimizer(
 
 _CLASSES = {
     maker.__name__: maker
-    for maker in (GradientDescent, Newton, GaussNewton, LevenbergMarquardt, LBFGS)
+    for maker in (
+        GradientDescent,
+        Newton,
+        GaussNewton,
+        HalfInverse,
+        LevenbergMarquardt,
+        LBFGS,
+    )
 }
 
 
@@ -79,6 +88,7 @@ _INVERSES = {
     "own": lambda: None,  # the rule of the simulator itself
     "numerical": _numerical,
     "linearized": LinearizedInverse,
+    "spectral": SpectralInverse,
     "transposed": TransposedInverse,
 }
 
