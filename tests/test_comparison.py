@@ -64,6 +64,15 @@ def test_trees_come_back_in_their_own_structure(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded.trajectory["x"], expected)
 
 
+def test_float64_comes_back_whatever_the_x64_switch(tmp_path):
+    with jax.enable_x64(True):
+        saved = compared(jnp.array([1 / 3, 2.0]))
+        saved.save(tmp_path / "out")
+    np.testing.assert_array_equal(
+        pg.Comparison.load(tmp_path / "out")["GD"].x, saved["GD"].x, strict=True
+    )
+
+
 def test_named_tuples_come_back_by_their_names(tmp_path):
     compared(Pair(jnp.ones(2), jnp.zeros(3))).save(tmp_path / "out")
     loaded = pg.Comparison.load(tmp_path / "out")["GD"].x

@@ -10,10 +10,13 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import physgrad as pg
 from physgrad.loop import compiled
+
+KEY = jax.random.key(0)
 
 
 def squares(z):
@@ -96,6 +99,11 @@ there = jax.devices()[1]
 for start in (jnp.ones(2), jax.device_put(jnp.ones(2), there)):
     run = pg.minimize(objective, pg.GradientDescent(0.25), start, 60, callback=print)
     print(run.compilations, run.x.devices() == start.devices(), run.result)
+method, start = pg.GradientDescent(0.25), jnp.ones(3)
+with jax.default_device(there):
+    pg.minimize(objective, method, jnp.ones(3), 3)
+run = pg.minimize(objective, method, start, 3)
+print(run.compilations, run.x.devices() == start.devices(), run.result)
 """
 
 
@@ -111,7 +119,8 @@ def test_a_run_stays_on_the_device_of_its_start():
         text=True,
     )
     lines = [line for line in done.stdout.splitlines() if "Snapshot" not in line]
-    assert lines == ["2 True completed"] * 2, done.stderr
+    expected = ["2 True completed", "2 True completed", "1 True completed"]
+    assert lines == expected, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -121,8 +130,9 @@ def test_a_run_stays_on_the_device_of_its_start():
         (jnp.zeros(2), None, "None"),
         (jnp.zeros(2), jnp.zeros(3), r"float\[3\]"),
         (jnp.asarray(0), jnp.asarray(0.5), r"float\[\]"),
+        ("one", "two", "'two'"),
     ],
-    ids=["numbers", "structure", "shape", "kind"],
+    ids=["numbers", "structure", "shape", "kind", "text"],
 )
 def test_a_memory_that_would_not_be_remembered_is_refused(memory, later, got):
     objective = pg.Objective(twice, squares)
@@ -134,6 +144,15 @@ def test_numbers_that_stay_may_be_remembered():
     objective = pg.Objective(twice, squares)
     run = pg.minimize(objective, Fading((3, "three"), (3, "three")), jnp.ones(2), 3)
     assert run.ok and run.loss < run.trajectory.losses[0]
+
+
+def test_keys_of_random_numbers_may_be_remembered():
+    objective, noise = pg.Objective(twice, squares), optax.noisy_sgd(0.01, key=KEY)
+    method = pg.OptaxOptimizer(noise)
+    run = pg.minimize(objective, method, jnp.ones(2), 60, callback=lambda _: None)
+    assert run.result == "completed"
+    end = pg.iterate(objective, method, jnp.ones(2), 60)
+    np.testing.assert_array_equal(end.x, run.x)
 
 
 def test_the_host_side_cannot_be_traced():

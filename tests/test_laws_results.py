@@ -197,6 +197,18 @@ def test_units_of_x_do_not_make_a_hessian_singular(dtype, units):
     np.testing.assert_allclose(run.trajectory["z"][-1], [2 / 3, 2 / 3], rtol=1e-5)
 
 
+def test_small_curvatures_beside_large_couplings_are_not_singular(dtype):
+    """H = [[e^2, 2 e^2 - 1, 0], ...]: its condition is 1, its diagonal nearly zero."""
+    objective = pg.Objective(
+        lambda x: jnp.stack([x[0] * x[1], x[2]]),
+        pg.SquaredLoss(jnp.array([1.0, 0.0], dtype)),
+    )
+    x0 = jnp.array([3e-4, 3e-4, 1.0], dtype)
+    run = pg.minimize(objective, pg.Newton(1.0), x0, 1)
+    assert run.result == "completed"
+    np.testing.assert_allclose(run.x, np.zeros(3), atol=1e-6)
+
+
 def test_growth_of_the_loss_is_said():
     objective = pg.Objective(identity, sum_of_squares)
     run = pg.minimize(objective, pg.GradientDescent(1.1), jnp.array([3.0, 3.0]), 5)

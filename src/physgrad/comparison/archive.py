@@ -108,6 +108,12 @@ def _get(description: Any, arrays: Mapping[str, np.ndarray]) -> PyTree:
     return {"list": list, "tuple": tuple}[kind](_get(part, arrays) for part in value)
 
 
+def _array(value: np.ndarray) -> Any:
+    """As a JAX array where that has the same bits: float64 needs the x64 switch."""
+    same = jnp.result_type(float) == jnp.float64 or value.dtype != np.float64
+    return jnp.asarray(value) if same else value
+
+
 def _packed(run: Run, store: _Store) -> dict[str, Any]:
     trajectory, certificates = run.trajectory, run.trajectory.certificates
     return {
@@ -137,7 +143,7 @@ def _unpacked(
         None if certificates is None else Certificates(**certificates),
     )
     return Run(
-        jax.tree.map(jnp.asarray, get("x")),
+        jax.tree.map(_array, get("x")),
         Result(saved["result"]),
         saved["message"],
         trajectory,

@@ -29,7 +29,9 @@ class AnalyticInverse(Inverse):
         map to one z, the present x; returns the x+ nearest to x, a PyTree like x.
     - `branches`: True for a function that returns all preimages, a PyTree like x whose
         leaves have one more axis in front, (branches, ...), the same for all. The
-        nearest one that is finite is taken; fill what does not exist with NaN.
+        nearest one that is finite is taken; fill what does not exist with NaN. (For
+        reverse derivatives of a run guard the argument of a root with `jnp.where`,
+        too: the derivative of a NaN that is not taken is NaN.)
 
     The certificate promises |P(x+) - z~| <= sqrt(eps) |z~ - z| + 16 eps scale. A
     formula that misses, returns NaN or jumps to another branch ends the run as

@@ -13,11 +13,16 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 KEPT = 128
 RECOMPILATIONS = 5
+# Settings of JAX that a program is compiled for, as they are where it is called.
+SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_device",
+    "jax_default_matmul_precision",
+)
 # XLA's older code generator for the CPU: half the time to compile, and slower only on
 # arrays of thousands of entries. It is no promise of XLA's, so it may be refused.
 QUICK_OPTIONS: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
@@ -45,7 +50,8 @@ class _Program:
     """Leaves that are not arrays, with their types: 1, 1.0 and True are equal."""
     arrays: tuple[jax.ShapeDtypeStruct, ...]
     """Shape, dtype, weak type and, where it was put somewhere, place of each array."""
-    x64: bool
+    settings: tuple[Hashable, ...]
+    """Of JAX, that a program is compiled for."""
     quick: bool
 
     def shape_of_code(self) -> Hashable:
@@ -54,7 +60,7 @@ class _Program:
             value.__code__ if isinstance(value, types.FunctionType) else (kind, value)
             for kind, value in self.constants
         )
-        how = self.x64, self.quick
+        how = self.settings, self.quick
         return self.function, self.structure, codes, self.arrays, how
 
 
@@ -115,13 +121,14 @@ def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array
         jax.ShapeDtypeStruct(
             a.shape,
             a.dtype,
-            weak_type=a.weak_type,
+            weak_type=getattr(a, "weak_type", False),  # keys have none
             sharding=a.sharding if a.committed else None,
         )
         for a in arrays
     )
-    x64 = jnp.result_type(float) == jnp.float64
-    return _Program(function, structure, constants, shapes, x64, _quick.get()), arrays
+    settings = tuple(getattr(jax.config, name) for name in SETTINGS)
+    program = _Program(function, structure, constants, shapes, settings, _quick.get())
+    return program, arrays
 
 
 def _hashable(value: Any) -> Any:

@@ -18,11 +18,11 @@ def explain(
     x: PyTree,
     end: Progress,
     num_steps: int,
-    unreached: int,
+    unreached: str,
 ) -> tuple[Result, str]:
     """The result of a run that ended at `x` after `num_steps`, and its message.
 
-    `unreached` counts the steps whose target was not reachable.
+    `unreached` says how many of the recorded targets were not reachable: "3 of 10".
     """
     result = Result.from_code(int(end.result))
     first, last = float(end.first_loss), float(end.loss)
@@ -57,12 +57,12 @@ def explain(
             "minimum to rounding, else start elsewhere or use another method"
         ),
         Result.target_not_reachable: lambda: (
-            f"{unreached} of {num_steps} targets were out of the range of the "
-            "simulator; the nearest points were taken, as a fit to data does; "
+            f"{unreached} recorded targets were out of the range of the simulator; the "
+            " nearest points were taken, as a fit to data does; "
             "stop=Stop(gradient=...) tells when it is the best one"
         ),
         Result.converged: lambda: "",
-        Result.completed: lambda: _growth(first, last, unreached, num_steps),
+        Result.completed: lambda: _growth(first, last, unreached),
     }
     return result, messages[result]()
 
@@ -76,11 +76,11 @@ _MAY_BE_BLIND = {
 _MAY_BE_DERIVATIVES = {Cause.none, Cause.not_finite, Cause.out_of_budget}
 
 
-def _growth(first: float, last: float, unreached: int, num_steps: int) -> str:
+def _growth(first: float, last: float, unreached: str) -> str:
     if last - first > 1e-5 * abs(first):  # more than rounding
         return f"the loss grew from {first:.6g} to {last:.6g}; lower the step size"
-    if unreached:
-        return f"{unreached} of {num_steps} targets were out of range on the way"
+    if not unreached.startswith("0 "):
+        return f"{unreached} recorded targets were out of range on the way"
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -191,7 +192,8 @@ class _Chunks:
         started = time.perf_counter()
         out, compile_seconds = compiled.run(*self.program())
         self.x, self.end, records, *first = out
-        end, records, first = jax.tree.map(np.asarray, (self.end, records, first))
+        end = _on_host(self.end)
+        records, first = jax.tree.map(np.asarray, (records, first))
         if first and _not_finite(end):
             raise ValueError(not_finite_at_start(self.problem[0], self.x))
         self.records += first
@@ -253,8 +255,9 @@ class _Chunks:
                 certificates.residual, certificates.tolerance, certificates.result
             )
         objective, _, x0, _ = self.problem
-        end = jax.tree.map(np.asarray, self.end)
-        result, message = explain(objective, self.x, end, self.done, int(unreached))
+        end = _on_host(self.end)
+        of_all = f"{unreached} of {len(steps) - 1}"
+        result, message = explain(objective, self.x, end, self.done, of_all)
         if result.goes_on and self.done > 0 and _equal(self.x, x0):
             at_rest = explain_rest(objective, self.x, float(end.loss))
             if at_rest[0] is not Result.completed or result is Result.completed:
@@ -270,6 +273,12 @@ class _Chunks:
             self.done,
             self.compilations,
         )
+
+
+def _on_host(end: Any) -> Progress:
+    """The end of a chunk, but for the memory of the optimizer: NumPy may not have its
+    like, such as keys of random numbers."""
+    return jax.tree.map(np.asarray, dataclasses.replace(end, memory=None))
 
 
 def _not_finite(end: Progress) -> bool:

@@ -306,8 +306,12 @@ def _check_memory(later: Any, memory: Any) -> None:
     """Refuse a memory that changes in anything but the values of its arrays."""
 
     def kinds(tree: Any) -> Any:
-        """Each array by its kind and shape, each number as it is."""
-        return jax.tree.map(_kind, eqx.filter(tree, eqx.is_array_like))
+        """Each array by its kind and shape, each number and text as it is."""
+
+        def told(leaf: Any) -> bool:
+            return isinstance(leaf, str) or eqx.is_array_like(leaf)
+
+        return jax.tree.map(_kind, eqx.filter(tree, told))
 
     got, expected = kinds(later), kinds(memory)
     if jax.tree.leaves(got) != jax.tree.leaves(expected) or (
@@ -324,4 +328,5 @@ def _kind(leaf: Any) -> Any:
     if not eqx.is_array(leaf):
         return leaf
     words = {"b": "bool", "i": "int", "u": "int", "f": "float", "c": "complex"}
-    return f"{words.get(leaf.dtype.kind, leaf.dtype)}{list(leaf.shape)}"
+    kind = getattr(leaf.dtype, "kind", "")  # keys of random numbers have none
+    return f"{words.get(kind, leaf.dtype)}{list(leaf.shape)}"

@@ -18,6 +18,8 @@ from physgrad.results import Result
 
 # A pivot of so many roundings is none.
 ROUNDING = 4.0
+# So often rows and columns are scaled: each time halves how far they are from one.
+SWEEPS = 3
 
 
 class Newton(Optimizer):
@@ -63,12 +65,15 @@ def _newton_step(
 ) -> tuple[Flat, Bool[Array, ""]]:
     """-H^-1 dL/dx, and whether H is singular to rounding.
 
-    H is scaled to a diagonal near one first: entries of x in other units, or one whose
-    curvature vanishes at the solution, do not make it singular.
+    H is scaled to rows and columns of size one first: entries of x in other units, or
+    one whose curvature vanishes at the solution, do not make it singular.
     """
-    diagonal = jnp.abs(jnp.diag(hessian))
-    scale = power_of_two(jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1.0)))
-    lu, pivots = jax.scipy.linalg.lu_factor(hessian / jnp.outer(scale, scale))
+    scaled, scale = hessian, jnp.ones_like(gradient)
+    for _ in range(SWEEPS):
+        rows = jnp.max(jnp.abs(scaled), axis=1)
+        unit = power_of_two(jnp.sqrt(jnp.where(rows > 0, rows, 1.0)))
+        scaled, scale = scaled / jnp.outer(unit, unit), scale * unit
+    lu, pivots = jax.scipy.linalg.lu_factor(scaled)
     dx = -jax.scipy.linalg.lu_solve((lu, pivots), gradient / scale) / scale
     sizes = jnp.abs(jnp.diag(lu))
     floor = ROUNDING * gradient.size * jnp.finfo(lu.dtype).eps * jnp.max(sizes)
