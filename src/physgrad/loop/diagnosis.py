@@ -18,15 +18,16 @@ def explain(
     x: PyTree,
     end: Progress,
     num_steps: int,
-    unreached: str,
+    unreached: tuple[int, int],
 ) -> tuple[Result, str]:
     """The result of a run that ended at `x` after `num_steps`, and its message.
 
-    `unreached` says how many of the recorded targets were not reachable: "3 of 10".
+    `unreached` says how many targets were not reachable, and how many were recorded.
     """
     result = Result.from_code(int(end.result))
     first, last = float(end.first_loss), float(end.loss)
     where = f"in step {num_steps + 1}"
+    missed = f"{unreached[0]} of {unreached[1]}"
     cause = Cause.none
     if end.certificate is not None:
         cause = Cause.from_code(int(end.certificate.cause))
@@ -57,12 +58,12 @@ def explain(
             "minimum to rounding, else start elsewhere or use another method"
         ),
         Result.target_not_reachable: lambda: (
-            f"{unreached} recorded targets were out of the range of the simulator; the "
-            " nearest points were taken, as a fit to data does; "
+            f"{missed} recorded targets were out of the range of the simulator; the "
+            "nearest points were taken, as a fit to data does; "
             "stop=Stop(gradient=...) tells when it is the best one"
         ),
         Result.converged: lambda: "",
-        Result.completed: lambda: _growth(first, last, unreached),
+        Result.completed: lambda: _growth(first, last, missed if unreached[0] else ""),
     }
     return result, messages[result]()
 
@@ -76,11 +77,11 @@ _MAY_BE_BLIND = {
 _MAY_BE_DERIVATIVES = {Cause.none, Cause.not_finite, Cause.out_of_budget}
 
 
-def _growth(first: float, last: float, unreached: str) -> str:
+def _growth(first: float, last: float, missed: str) -> str:
     if last - first > 1e-5 * abs(first):  # more than rounding
         return f"the loss grew from {first:.6g} to {last:.6g}; lower the step size"
-    if not unreached.startswith("0 "):
-        return f"{unreached} recorded targets were out of range on the way"
+    if missed:
+        return f"{missed} recorded targets were out of range on the way"
     return ""
 
 

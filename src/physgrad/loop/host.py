@@ -256,8 +256,8 @@ class _Chunks:
             )
         objective, _, x0, _ = self.problem
         end = _on_host(self.end)
-        of_all = f"{unreached} of {len(steps) - 1}"
-        result, message = explain(objective, self.x, end, self.done, of_all)
+        counts = int(unreached), len(steps) - 1
+        result, message = explain(objective, self.x, end, self.done, counts)
         if result.goes_on and self.done > 0 and _equal(self.x, x0):
             at_rest = explain_rest(objective, self.x, float(end.loss))
             if at_rest[0] is not Result.completed or result is Result.completed:
