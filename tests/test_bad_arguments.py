@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jaxtyping
+import lineax as lx
 import numpy as np
 import optax
 import pytest
@@ -199,6 +200,16 @@ KINDS = {
     "solver by name": (
         lambda: ANY.NumericalInverse("bfgs"),
         "solver must be an optimistix",
+    ),
+    "linear solver of a numerical inverse by name": (
+        lambda: ANY.NumericalInverse(linear_solver="gmres"),
+        "linear_solver must be None or a lineax solver, got 'gmres'",
+    ),
+    "preconditioner that is a number": (
+        lambda: ANY.NumericalInverse(
+            linear_solver=lx.GMRES(1e-6, 0.0), preconditioner=3
+        ),
+        "preconditioner must be a function M(dz, x), got 3",
     ),
     "optimistix solver by name": (
         lambda: ANY.OptimistixOptimizer("bfgs"),

@@ -315,7 +315,7 @@ TOO_LARGE = {
         pg.PhysicalGradient(1.0, pg.LinearizedInverse()),
         "LinearizedInverse(solver=",
     ),
-    "numerical": (pg.PhysicalGradient(1.0), "NumericalInverse(solver="),
+    "numerical": (pg.PhysicalGradient(1.0), "NumericalInverse(linear_solver="),
     "Newton": (pg.Newton(1.0), "use LBFGS"),
 }
 

@@ -13,9 +13,14 @@ from physgrad.inverses.rule import Evaluations
 DENSE_BYTES = 2**30
 
 
+def fits(rows: int, x: Flat) -> bool:
+    """Whether a dense matrix of `rows` x (x entries) takes at most 1 GiB."""
+    return rows * x.size * x.dtype.itemsize <= DENSE_BYTES
+
+
 def check_dense(rows: int, x: Flat, way_out: str) -> None:
     """Refuse a dense matrix of `rows` x (x entries) above 1 GiB (`ValueError`)."""
-    if rows * x.size * x.dtype.itemsize > DENSE_BYTES:
+    if not fits(rows, x):
         raise ValueError(
             f"a dense matrix of {rows} x {x.size} entries needs more than 1 GiB; use "
             f"{way_out}, which needs only products with it"

@@ -8,7 +8,8 @@ from typing import Any
 import optimistix as optx
 
 from physgrad.inverses.linearized import LinearizedInverse
-from physgrad.inverses.numerical import NumericalInverse, dogleg
+from physgrad.inverses.numerical import NumericalInverse
+from physgrad.inverses.root_solver import dogleg
 from physgrad.inverses.rule import Inverse
 from physgrad.inverses.spectral import SpectralInverse
 from physgrad.inverses.transposed import TransposedInverse
