@@ -85,4 +85,4 @@ def test_methods_are_shown_with_their_numbers():
         "PhysicalGradient(step_size=0.25, inverse=LinearizedInverse(damping=0.5), "
         "metric=GradientMetric())"
     )
-    assert repr(pg.NewtonMetric(0.5)) == "NewtonMetric(damping=0.5, absolute=False)"
+    assert repr(pg.NewtonMetric(0.5)) == "NewtonMetric(damping=0.5)"

@@ -46,7 +46,8 @@ LOCKED = re.compile(
 # Top to bottom: a module imports from its own room or from one below.
 LAYERS = [
     *("cli", "explorer", "plot", "train", "problems", "simulators", "doctor"),
-    *("comparison", "loop", "optimizers", "physical_gradient", "optimizer"),
+    *("comparison", "loop", "optimizers", "physical_gradient", "acceptance"),
+    *("optimizer", "transformation"),
     *("objective", "simulator", "inverses", "spectral", "trajectory", "storage"),
     *("expressions", "names", "results"),
 ]

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from physgrad import plot as plot
     from physgrad import problems as problems
+    from physgrad.acceptance import Monotone as Monotone
+    from physgrad.acceptance import TrustRegion as TrustRegion
     from physgrad.comparison.comparison import Comparison as Comparison
     from physgrad.comparison.comparison import compare as compare
     from physgrad.inverses.analytic import AnalyticInverse as AnalyticInverse
+    from physgrad.inverses.ladder import Ladder as Ladder
     from physgrad.inverses.linearized import LinearizedInverse as LinearizedInverse
     from physgrad.inverses.numerical import NumericalInverse as NumericalInverse
     from physgrad.inverses.rule import Evaluations as Evaluations
@@ -73,11 +76,13 @@ _HOME = {
     "HalfInverse": "optimizers.half_inverse",
     "Inverse": "inverses.rule",
     "Iterates": "loop.iteration",
+    "Ladder": "inverses.ladder",
     "LBFGS": "optimizers.lbfgs",
     "LevenbergMarquardt": "optimizers.levenberg_marquardt",
     "LinearizedInverse": "inverses.linearized",
     "MatrixMetric": "objective.z_step",
     "MissingExtra": "results",
+    "Monotone": "acceptance",
     "Newton": "optimizers.newton",
     "NewtonMetric": "objective.z_step",
     "NumericalInverse": "inverses.numerical",
@@ -99,6 +104,7 @@ _HOME = {
     "Stop": "loop.stopping",
     "Trajectory": "trajectory",
     "TransposedInverse": "inverses.transposed",
+    "TrustRegion": "acceptance",
     "compare": "comparison.comparison",
     "iterate": "loop.iteration",
     "minimize": "loop.host",

@@ -161,6 +161,7 @@ INVERSES: dict[str, dict[str, Key]] = {
         "truncation": Key(_POSITIVE, None),
     },
     "transposed": {},
+    "ladder": {},
 }
 """Inverse to its keys; problems add names of their own, without keys."""
 
@@ -168,6 +169,8 @@ INVERSES: dict[str, dict[str, Key]] = {
 _PHYSICAL = {
     "step_size": Key(_POSITIVE, 0.3),
     "metric": Key(_one_of(("newton", "gradient")), "newton"),
+    "acceptance": Key(_one_of(("monotone", "trust-region")), None),
+    "momentum": Key(_BELOW_ONE, 0.0),
 }
 
 

@@ -10,13 +10,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from physgrad.inverses.flat import Flat, Scalar
+from physgrad.inverses.flat import Flat, Scalar, largest
 from physgrad.inverses.rule import Code, Evaluations, PullBack
 from physgrad.inverses.settings import describe
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.objective.z_step import ZStep
-from physgrad.results import Result
+from physgrad.results import LAST_CODE_THAT_GOES_ON, Cause, Result
+
+# Two x that differ by so many eps are the same.
+ALIKE = 16.0
 
 
 class Certificate(eqx.Module):
@@ -30,6 +33,10 @@ class Certificate(eqx.Module):
     """A `Result` by its code."""
     cause: Code
     """A `Cause` by its code."""
+    rung: Code
+    """Which rule of a `Ladder` served, counted from 0."""
+    rejections: Code
+    """How many points were tried before in vain."""
 
 
 class Step(eqx.Module):
@@ -108,16 +115,42 @@ def pulled_back(
     )
 
 
-def failed_before(step: Step, start: PullBack) -> Step:
-    """The step, unless the rule did not hold at the start: then that failure."""
-    failed = start.result != Result.completed.code
-    result = jnp.where(failed, start.result, step.result)
+class Memory(eqx.Module):
+    """What a physical gradient knows of the steps before."""
+
+    start: PullBack
+    """Whether the rule held at the start."""
+    before: Flat
+    """The x of the step before."""
+    accepted: Any
+    """Of its acceptance."""
+    turned: Any
+    """Of its transformation."""
+
+
+def checked(
+    step: Step, state: State, memory: Memory, accepted: Any, turned: Any
+) -> tuple[Step, Memory]:
+    """The step, unless the rule did not hold at the start, or x goes to and fro."""
+    x, eps = step.state.x, jnp.finfo(state.x.dtype).eps
+    back = largest(x - memory.before) <= ALIKE * eps * largest(x)
+    moved = largest(x - state.x) > jnp.sqrt(eps) * largest(x)
+    assert step.certificate is not None
+    to_and_fro = back & moved & (step.result <= LAST_CODE_THAT_GOES_ON)
+    failed = memory.start.result != Result.completed.code
+    result = jnp.where(to_and_fro, Result.stalled.code, step.result)
     certificate = jax.tree.map(
         lambda before, now: jnp.where(failed, before, now),
-        _certificate(start),
-        step.certificate,
+        _certificate(memory.start),
+        eqx.tree_at(
+            lambda c: c.cause,
+            step.certificate,
+            jnp.where(to_and_fro, Cause.alternates.code, step.certificate.cause),
+        ),
     )
-    return eqx.tree_at(lambda s: (s.result, s.certificate), step, (result, certificate))
+    result = jnp.where(failed, memory.start.result, result)
+    step = eqx.tree_at(lambda s: (s.result, s.certificate), step, (result, certificate))
+    return step, Memory(memory.start, state.x, accepted, turned)
 
 
 def _certificate(answer: PullBack) -> Certificate:
@@ -126,4 +159,6 @@ def _certificate(answer: PullBack) -> Certificate:
         jnp.asarray(answer.tolerance, answer.residual.dtype),
         answer.result,
         jnp.asarray(answer.cause, answer.result.dtype),
+        jnp.asarray(answer.rung, answer.result.dtype),
+        jnp.zeros_like(answer.result),
     )

@@ -2,21 +2,25 @@
 
     x+ = P^-1(z - eta B^-1 dL/dz)
 
-Gradient descent and Newton's method on x take their step in x, where the simulator P
-has distorted it. Here the step is taken in z, where the loss is simple.
+The step is taken in z, where the loss is simple, not in x, where P has distorted it.
 """
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import equinox as eqx
 
+from physgrad.acceptance import Acceptance, Offer, Plain, as_acceptance
 from physgrad.inverses.flat import Scalar
-from physgrad.inverses.rule import Inverse, PullBack, as_rule
+from physgrad.inverses.rule import Inverse, as_rule
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
-from physgrad.objective.z_step import ZMetric, as_z_metric
-from physgrad.optimizer import Optimizer, Step, failed_before, pulled_back
+from physgrad.objective.z_step import ZMetric, ZStep, as_z_metric
+from physgrad.optimizer import Memory, Optimizer, Step, checked, pulled_back
+from physgrad.transformation import as_transformation, begin, turn
 
 
 class PhysicalGradient(Optimizer):
@@ -26,11 +30,11 @@ class PhysicalGradient(Optimizer):
 
     - `step_size`: eta, in z-space; 1 goes to the optimum of a quadratic loss at once.
     - `inverse`: a rule for the whole map x -> z; None for the simulator's own.
-    - `metric`: B. "newton" for the Hessian of the loss, "gradient" for the identity,
-        a positive definite matrix (z entries, z entries), or a `NewtonMetric`.
+    - `metric`: B, as "newton" (H_L), "gradient" (I), a matrix or a `NewtonMetric`.
+    - `acceptance`: None; "monotone" or "trust-region", if the true loss is to fall.
+    - `transformation`: of B^-1 dL/dz, by Optax: `optax.trace(0.9)`, momentum in z.
 
-    **Raises:** `ValueError`, `TypeError` for a step size that is not positive, or
-    another inverse or metric.
+    **Raises:** `ValueError`, `TypeError` for wrong values or kinds of these.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> root = pg.AnalyticInverse(lambda z, x: jnp.copysign(jnp.sqrt(z), x))
@@ -46,27 +50,30 @@ class PhysicalGradient(Optimizer):
     step_size: Scalar = eqx.field(converter=positive("step_size"))
     inverse: Inverse | None = eqx.field(converter=as_rule, default=None)
     metric: ZMetric = eqx.field(converter=as_z_metric, default="newton")
+    acceptance: Acceptance | None = eqx.field(converter=as_acceptance, default=None)
+    transformation: Any = eqx.field(converter=as_transformation, default=None)
 
-    def init(self, objective: FlatObjective, state: State) -> PullBack:
-        return (self.inverse or objective.rule).verify(objective.simulator, state)
+    def init(self, objective: FlatObjective, state: State) -> Memory:
+        start = (self.inverse or objective.rule).verify(objective.simulator, state)
+        accepted = (self.acceptance or Plain()).init(state)
+        return Memory(start, state.x, accepted, begin(self.transformation, state.z))
 
     def update(
-        self, objective: FlatObjective, state: State, memory: PullBack
-    ) -> tuple[Step, PullBack]:
+        self, objective: FlatObjective, state: State, memory: Memory
+    ) -> tuple[Step, Memory]:
+        way = self.metric.step(objective.loss, state.z)
+        way, turned = turn(self.transformation, way, state.z, memory.turned)
+        attempt = partial(physical_step, objective, state, way)
         rule = self.inverse or objective.rule
-        step = physical_step(objective, state, self.step_size, rule, self.metric)
-        return failed_before(step, memory), memory
+        offer = Offer(attempt, self.step_size, rule, objective.loss, state, way)
+        step, accepted = (self.acceptance or Plain()).take(offer, memory.accepted)
+        return checked(step, state, memory, accepted, turned)
 
 
 def physical_step(
-    objective: FlatObjective,
-    state: State,
-    step_size: Scalar,
-    rule: Inverse,
-    z_metric: ZMetric,
+    objective: FlatObjective, state: State, way: ZStep, step_size: Scalar, rule: Inverse
 ) -> Step:
-    """x+ = P^-1(z - step_size B^-1 dL/dz), with P^-1 by `rule` and B by `z_metric`."""
-    simulator, way = objective.simulator, z_metric.step(objective.loss, state.z)
+    """x+ = P^-1(z + step_size dz), with P^-1 by `rule`; dz = -B^-1 dL/dz is the way."""
     z_target = state.z + step_size * way.dz  # the step, in z
-    answer = rule.pull_back(simulator, z_target, state, way.metric)  # the point, in x
+    answer = rule.pull_back(objective.simulator, z_target, state, way.metric)  # in x
     return pulled_back(objective, state, way, z_target, answer)

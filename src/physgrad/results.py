@@ -95,6 +95,10 @@ class Cause(_Code):
     """P^-1(P(x0)) is NaN or infinite."""
     out_of_budget = "out_of_budget"
     """A numerical inverse used up its steps."""
+    alternates = "alternates"
+    """x went to and fro between two points."""
+    no_nearer = "no_nearer"
+    """A rule that promises nothing went no nearer to the target."""
 
 
 _INVERSE_ADVICE = {
@@ -114,6 +118,8 @@ _INVERSE_ADVICE = {
     "infinite; check the formula and its argument order, inverse(z, x)",
     Cause.out_of_budget: "it did not converge; lower step_size, raise max_steps, or "
     "start closer to the solution",
+    Cause.no_nearer: "the point it returned is farther from the target than the "
+    "present one; lower step_size, or use acceptance='monotone'",
     Cause.none: "no reason was recorded",
 }
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import lineax as lx
 from jaxtyping import Array, PyTree
 
 from physgrad.inverses.certificate import certificate_tolerance, certify
 from physgrad.inverses.flat import Flat, FlatMap
+from physgrad.inverses.ladder import Ladder
+from physgrad.inverses.linearized import LinearizedInverse
 from physgrad.inverses.numerical import NumericalInverse
 from physgrad.inverses.rule import Inverse, Metric, PullBack, as_rule
 from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
+from physgrad.inverses.transposed import TransposedInverse
 from physgrad.results import Result
+
+
+def default_rule() -> Ladder:
+    """The rule of a simulator that brings none: numerical, damped, transposed."""
+    damped = LinearizedInverse(damping=1e-3, relative=True)
+    return Ladder([NumericalInverse(), damped, TransposedInverse()])
 
 
 class Simulator(eqx.Module):
@@ -28,7 +37,8 @@ class Simulator(eqx.Module):
     **Arguments:**
 
     - `forward`: z = P(x), a function, or another simulator or chain.
-    - `inverse`: a rule; None for `NumericalInverse()`.
+    - `inverse`: a rule; None for a `Ladder` of `NumericalInverse()`, a damped
+        `LinearizedInverse` and `TransposedInverse()`.
 
     **Raises:** `TypeError` for a forward that cannot be called or an inverse that is
     not a rule.
@@ -44,7 +54,7 @@ class Simulator(eqx.Module):
     forward: Callable
     """z = P(x)."""
     inverse: Inverse = eqx.field(
-        converter=lambda rule: as_rule(rule) or NumericalInverse(), default=None
+        converter=lambda rule: as_rule(rule) or default_rule(), default=None
     )
     """How a point in z is pulled back to x."""
 
@@ -174,7 +184,8 @@ class ChainInverse(Inverse):
             link, here = forward.link(i), state.link(i)
             answer = self.rules[i].pull_back(link, target, here, metric)
             answers.append(answer)
-            target, metric = answer.x, _handed_on(answer, metric, link, here)
+            target = answer.x
+            metric = self.rules[i].handed_on(answer, link, here, metric)
         return _whole(forward, answers, z_target, state)
 
     def verify(self, forward: FlatMap, state: State) -> PullBack:
@@ -184,16 +195,6 @@ class ChainInverse(Inverse):
         ]
         residual, tolerance, result, cause = _worst(checks)
         return PullBack(state.x, state.z, residual, result, tolerance, cause)
-
-
-def _handed_on(answer: PullBack, metric: Metric, link: FlatMap, state: State) -> Metric:
-    """The metric in which the link before is to measure: J^T B J unless said otherwise.
-
-    Then B1 (z1~ - z1) = J^T B (z~ - z), and every fixed point has J^T dL/dz = 0.
-    """
-    if answer.metric is not None:
-        return answer.metric
-    return metric.through(lx.JacobianLinearOperator(lambda x, _: link(x), state.x))
 
 
 def _whole(
@@ -224,8 +225,8 @@ def _whole(
         pick(result, answer.result),
         pick(promise, answer.tolerance),
         pick(cause, answer.cause),
-        answers[-1].metric,
-        sum((a.evaluations for a in answers), answer.evaluations),
+        functools.reduce(jnp.maximum, [jnp.asarray(a.rung) for a in answers]),
+        evaluations=sum((a.evaluations for a in answers), answer.evaluations),
     )
 
 

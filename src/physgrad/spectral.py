@@ -26,6 +26,13 @@ class Spectrum(NamedTuple):
         filtered = self.scaled(gain) * (self.left.T @ vector)
         return (self.right.T @ filtered).astype(vector.dtype)
 
+    def damped(
+        self, vector: Float[Array, " z"], damping: Float[Array, ""] | float
+    ) -> Float[Array, " x"]:
+        """dx = (A^T A + damping I)^+ A^T b = V S / (S^2 + damping) U^T b."""
+        # written so that s^2 can neither overflow nor underflow
+        return self.solve(lambda s: 1.0 / (s + damping / s), vector)
+
     def scaled(self, gain: Callable[[Values], Values]) -> Values:
         """f(S), zero where a singular value was dropped."""
         kept = self.values > 0
@@ -92,5 +99,4 @@ def damped_solution(
     >>> damped_solution(jnp.array([[2.0, 0.0], [0.0, 0.0]]), jnp.array([4.0, 1.0]))
     Array([2., 0.], dtype=float32)
     """
-    # s / (s^2 + damping), written so that s^2 can neither overflow nor underflow
-    return spectrum(matrix).solve(lambda s: 1.0 / (s + damping / s), vector)
+    return spectrum(matrix).damped(vector, damping)

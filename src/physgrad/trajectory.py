@@ -31,6 +31,10 @@ class Certificates:
     """What the rule promised of it; infinite where it promised nothing."""
     results: Arrays
     """`Result` codes (`Result.from_code`)."""
+    rungs: Arrays
+    """Which rule of a `Ladder` served, counted from 0; 0 without one."""
+    rejections: Arrays
+    """How many points the acceptance of each step tried before in vain."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest, largest_by_leaf
-from physgrad.inverses.rule import Evaluations, Metric, PullBack
+from physgrad.inverses.rule import Evaluations, PullBack
 from physgrad.inverses.state import State
 from physgrad.results import Cause, Result
 
@@ -83,7 +83,9 @@ def certify(
         cause == Cause.none.code, Result.completed.code, Result.inverse_failed.code
     )
     worst = jnp.argmax(excess(residual, tolerance))
-    return PullBack(x, z, residual[worst], result, tolerance[worst], cause, None, cost)
+    return PullBack(
+        x, z, residual[worst], result, tolerance[worst], cause, evaluations=cost
+    )
 
 
 def excess(
@@ -188,8 +190,8 @@ def report(
     forward: FlatMap,
     x: Flat,
     z_target: Flat,
-    metric: Metric,
     evaluations: Evaluations,
+    damping: Scalar | float = 0.0,
 ) -> PullBack:
     """Measure the answer of a rule that promises nothing but a finite point."""
     z = forward(x)
@@ -201,6 +203,6 @@ def report(
         residual,
         jnp.where(finite, Result.completed.code, Result.inverse_failed.code),
         cause=jnp.where(finite, Cause.none.code, Cause.not_finite.code),
-        metric=metric,
+        damping=damping,
         evaluations=evaluations + Evaluations(forward=1),
     )

@@ -10,9 +10,9 @@ from physgrad.inverses.certificate import report
 from physgrad.inverses.flat import Flat, FlatMap, Scalar
 from physgrad.inverses.jacobian import dense_jacobian, jacobian_cost
 from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
-from physgrad.inverses.settings import brief, not_negative
+from physgrad.inverses.settings import brief, flag, not_negative
 from physgrad.inverses.state import State
-from physgrad.spectral import damped_solution
+from physgrad.spectral import spectrum
 
 
 class LinearizedInverse(Inverse):
@@ -26,11 +26,14 @@ class LinearizedInverse(Inverse):
     **Arguments:**
 
     - `damping`: zero or a positive number, in the units of J^T B J.
+    - `relative`: whether `damping` is a part of the largest eigenvalue of J^T B J
+        instead, which suits any units (dense only).
     - `solver`: None for a dense singular value decomposition of B^1/2 J, or a lineax
         least-squares solver that needs only products with J, such as
         `lineax.LSMR(rtol=1e-6, atol=0.0)`, for Jacobians that do not fit in memory.
 
-    **Raises:** `ValueError` for a negative damping, or a dense Jacobian above 1 GiB.
+    **Raises:** `ValueError` for a negative damping, a relative one with a `solver`, or
+    a dense Jacobian above 1 GiB.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 2 * x + 1, lambda z: jnp.sum(z**2))
@@ -46,35 +49,50 @@ class LinearizedInverse(Inverse):
     """Added to the diagonal of J^T B J."""
     solver: lx.AbstractLinearSolver | None = None
     """None: dense; otherwise a lineax least-squares solver."""
+    relative: bool = eqx.field(converter=flag("relative"), static=True, default=False)
+    """Whether the damping is a part of the largest eigenvalue of J^T B J."""
 
     def __check_init__(self) -> None:
         if not isinstance(self.solver, lx.AbstractLinearSolver | None):
             raise TypeError(
                 f"solver must be None or a lineax solver, got {brief(self.solver)}"
             )
+        if self.relative and self.solver is not None:
+            raise ValueError(
+                "relative damping needs the eigenvalues of a dense J^T B J, got a "
+                "solver, too; give the damping in the units of J^T B J"
+            )
 
     def pull_back(
         self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
     ) -> PullBack:
-        root, dz = metric.root(), z_target - state.z
+        root, dz, damping = metric.root(), z_target - state.z, self.damping
         if self.solver is None:
             jacobian = dense_jacobian(forward, state.x)
-            factor = lx.MatrixLinearOperator(root.as_matrix() @ jacobian)
-            dx = damped_solution(factor.as_matrix(), root.mv(dz), self.damping)
-            handed_on = _damped(factor, self.damping)
+            parts = spectrum(root.as_matrix() @ jacobian)
+            if self.relative:
+                damping = (damping * parts.values[0] ** 2).astype(dz.dtype)
+            dx = parts.damped(root.mv(dz), damping)
             cost = jacobian_cost(state.z.size, state.x)
         else:
             factor = root @ lx.JacobianLinearOperator(lambda x, _: forward(x), state.x)
-            handed_on = _damped(factor, self.damping)
             target = jnp.concatenate([root.mv(dz), jnp.zeros_like(state.x)])
-            solution = lx.linear_solve(handed_on, target, self.solver, throw=False)
+            operator = _damped(factor, damping)
+            solution = lx.linear_solve(operator, target, self.solver, throw=False)
             dx, sweeps = solution.value, solution.stats.get("num_steps", 0)
             cost = Evaluations(jvp=sweeps, vjp=sweeps)
-        return report(forward, state.x + dx, z_target, Metric(handed_on), cost)
+        return report(forward, state.x + dx, z_target, cost, damping)
+
+    def handed_on(
+        self, answer: PullBack, forward: FlatMap, state: State, metric: Metric
+    ) -> Metric:
+        """B1 = J^T B J + damping I."""
+        through = super().handed_on(answer, forward, state, metric)
+        return Metric(_damped(through.root(), answer.damping))
 
 
 def _damped(
-    factor: lx.AbstractLinearOperator, damping: Scalar
+    factor: lx.AbstractLinearOperator, damping: Scalar | float
 ) -> lx.AbstractLinearOperator:
     """The factor of R^T R + damping I: R stacked on sqrt(damping) I."""
 

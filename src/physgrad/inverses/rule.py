@@ -88,8 +88,10 @@ class PullBack(eqx.Module):
     """What the rule promises of the residual; infinite where it promises nothing."""
     cause: Code | int = Cause.none.code
     """A `Cause` by its code."""
-    metric: Metric | None = None
-    """The metric of the space of x, for the link before; None: J^T B J."""
+    rung: Code | int = 0
+    """Which rule of a `Ladder` served, counted from 0."""
+    damping: Scalar | float = 0.0
+    """1/tau: the weight of |x+ - x_ref|^2 that the rule has chosen or was given."""
     evaluations: Evaluations = Evaluations()
     """What the answer cost."""
 
@@ -114,6 +116,18 @@ class Inverse(eqx.Module):
         - `state`: where the run is: `state.x` and `state.z` = P(`state.x`).
         - `metric`: B, in which a misfit that cannot be avoided is measured.
         """
+
+    def handed_on(
+        self, answer: PullBack, forward: FlatMap, state: State, metric: Metric
+    ) -> Metric:
+        """The metric B1 in which the link before this one is to measure: J^T B J.
+
+        B1 (x+ - x) = J^T B (z~ - z) must hold, so that every fixed point of a chain
+        has J^T dL/dz = 0; a rule that damps or filters says so by its own.
+        """
+        del answer
+        jacobian = lx.JacobianLinearOperator(lambda x, _: forward(x), state.x)
+        return metric.through(jacobian)
 
     def verify(self, forward: FlatMap, state: State) -> PullBack:
         """Before the first step: is P^-1(P(x0)) = x0?

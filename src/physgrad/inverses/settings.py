@@ -52,7 +52,7 @@ def describe(value: Any) -> str:
         fields = ", ".join(
             f"{f.name}={describe(getattr(value, f.name))}"
             for f in dataclasses.fields(value)
-            if getattr(value, f.name) is not None
+            if not (getattr(value, f.name) is None or getattr(value, f.name) is False)
         )
         return f"{type(value).__name__}({fields})"
     if callable(value):

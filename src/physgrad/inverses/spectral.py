@@ -54,16 +54,22 @@ class SpectralInverse(Inverse):
     def pull_back(
         self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
     ) -> PullBack:
-        root = metric.root()
-        matrix = root.as_matrix() @ dense_jacobian(forward, state.x)
-        parts = spectrum(matrix, self.truncation)
-        dx = parts.solve(lambda s: s**-self.power, root.mv(z_target - state.z))
+        parts = self._spectrum(forward, state, metric)
+        misfit = metric.root().mv(z_target - state.z)
+        dx = parts.solve(lambda s: s**-self.power, misfit)
         cost = jacobian_cost(state.z.size, state.x)
-        handed_on = self._handed_on(parts, state.x)
-        return report(forward, state.x + dx, z_target, handed_on, cost)
+        return report(forward, state.x + dx, z_target, cost)
 
-    def _handed_on(self, parts: Spectrum, x: Flat) -> Metric:
+    def _spectrum(self, forward: FlatMap, state: State, metric: Metric) -> Spectrum:
+        matrix = metric.root().as_matrix() @ dense_jacobian(forward, state.x)
+        return spectrum(matrix, self.truncation)
+
+    def handed_on(
+        self, answer: PullBack, forward: FlatMap, state: State, metric: Metric
+    ) -> Metric:
         """B1 = V S^(1+p) V^T by its factor S^((1+p)/2) V^T."""
+        del answer
+        parts = self._spectrum(forward, state, metric)
         scale = parts.scaled(lambda s: s ** ((1 + self.power) / 2))
-        factor = (scale[:, None] * parts.right).astype(x.dtype)
+        factor = (scale[:, None] * parts.right).astype(state.x.dtype)
         return Metric(lx.MatrixLinearOperator(factor))

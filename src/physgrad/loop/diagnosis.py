@@ -2,32 +2,81 @@
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from physgrad.inverses.ladder import rungs_of
+from physgrad.inverses.rule import Inverse
 from physgrad.loop.iteration import Progress
 from physgrad.loop.start import non_finite_leaf
 from physgrad.objective.objective import Objective
 from physgrad.results import Cause, Result, inverse_message
+from physgrad.trajectory import Certificates
+
+
+class Steps(NamedTuple):
+    """What the recorded steps of a run have met, in numbers."""
+
+    recorded: int = 0
+    unreached: int = 0
+    """Targets out of the range of the simulator."""
+    shortened: int = 0
+    """Steps that came after points tried in vain."""
+    rejected: int = 0
+    """Points tried in vain."""
+    served: Mapping[str, int] = MappingProxyType({})
+    """Lower rungs of a ladder, by their names: how many steps each has served."""
+
+    @classmethod
+    def of(cls, certificates: Certificates | None, rule: Inverse) -> Steps:
+        """The numbers of a run with a rule."""
+        if certificates is None:
+            return cls()
+        names = [type(rung).__name__ for rung in rungs_of(rule)]
+        served: collections.Counter[str] = collections.Counter()
+        for rung in certificates.rungs[certificates.rungs > 0]:
+            served[names[rung] if rung < len(names) else "a lower rung"] += 1
+        missed = certificates.results == Result.target_not_reachable.code
+        rejections = certificates.rejections
+        shortened, rejected = np.sum(rejections > 0), np.sum(rejections)
+        numbers = len(missed), int(np.sum(missed)), int(shortened), int(rejected)
+        return cls(*numbers, served)
+
+    @property
+    def missed(self) -> str:
+        """How many targets were out of range; empty where none was."""
+        return f"{self.unreached} of {self.recorded}" if self.unreached else ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a run has done other than asked, so that it could go on."""
+        notes = []
+        if self.shortened:
+            times = f"{self.rejected} point{'s' * (self.rejected > 1)} rejected"
+            notes.append(
+                f"{self.shortened} of {self.recorded} recorded steps were shortened in "
+                f"z, with {times}, where the loss would not fall or the inverse failed"
+            )
+        for name, count in self.served.items():
+            share = f"{count} of {self.recorded} recorded steps"
+            notes.append(f"{name} served {share}, where the rules above it failed")
+        return notes
 
 
 def explain(
-    objective: Objective,
-    x: PyTree,
-    end: Progress,
-    num_steps: int,
-    unreached: tuple[int, int],
+    objective: Objective, x: PyTree, end: Progress, num_steps: int, steps: Steps
 ) -> tuple[Result, str]:
-    """The result of a run that ended at `x` after `num_steps`, and its message.
-
-    `unreached` says how many targets were not reachable, and how many were recorded.
-    """
+    """The result of a run that ended at `x` after `num_steps`, and its message."""
     result = Result.from_code(int(end.result))
     first, last = float(end.first_loss), float(end.loss)
     where = f"in step {num_steps + 1}"
-    missed = f"{unreached[0]} of {unreached[1]}"
     cause = Cause.none
     if end.certificate is not None:
         cause = Cause.from_code(int(end.certificate.cause))
@@ -53,19 +102,17 @@ def explain(
             "use metric=NewtonMetric(damping=1e-3), NewtonMetric(absolute=True) or "
             "'gradient'; for Newton on x, GaussNewton or LevenbergMarquardt"
         ),
-        Result.stalled: lambda: (
-            f"no acceptable step was found {where}, at loss {last:.6g}; this may be a "
-            "minimum to rounding, else start elsewhere or use another method"
-        ),
+        Result.stalled: lambda: _stalled(cause, where, last),
         Result.target_not_reachable: lambda: (
-            f"{missed} recorded targets were out of the range of the simulator; the "
-            "nearest points were taken, as a fit to data does; "
+            f"{steps.missed} recorded targets were out of the range of the simulator; "
+            "the nearest points were taken, as a fit to data does; "
             "stop=Stop(gradient=...) tells when it is the best one"
         ),
         Result.converged: lambda: "",
-        Result.completed: lambda: _growth(first, last, missed if unreached[0] else ""),
+        Result.completed: lambda: _growth(first, last, steps.missed),
     }
-    return result, messages[result]()
+    notes = steps.notes if not result.is_failure else []
+    return result, "; ".join(filter(None, [messages[result](), *notes]))
 
 
 # What rules and optimizers say that met a derivative of NaN or infinity, among others.
@@ -75,6 +122,18 @@ _MAY_BE_BLIND = {
     Result.stalled,
 }
 _MAY_BE_DERIVATIVES = {Cause.none, Cause.not_finite, Cause.out_of_budget}
+
+
+def _stalled(cause: Cause, where: str, loss: float) -> str:
+    if cause is Cause.alternates:
+        return (
+            f"x went to and fro between two points {where}, at loss {loss:.6g}; lower "
+            "step_size, or return the preimage nearest to x, as in inverse(z, x)"
+        )
+    return (
+        f"no acceptable step was found {where}, at loss {loss:.6g}; this may be a "
+        "minimum to rounding, else start elsewhere or use another method"
+    )
 
 
 def _growth(first: float, last: float, missed: str) -> str:

@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from physgrad.inverses.settings import brief, whole_number
 from physgrad.loop import compiled
-from physgrad.loop.diagnosis import explain, explain_rest, not_finite_at_start
+from physgrad.loop.diagnosis import Steps, explain, explain_rest, not_finite_at_start
 from physgrad.loop.iteration import Loop, Progress, Record, Update, make_loop
 from physgrad.loop.packing import Packed
 from physgrad.loop.reporting import Snapshot, reporter, wants_bar
@@ -248,16 +248,19 @@ class _Chunks:
         )
         names = self.problem[0].simulator.space_names  # JAX has sorted the dict
         spaces = {name: spaces[name] for name in names}
-        unreached = 0
         if certificates is not None:
-            unreached = np.sum(certificates.result == Result.target_not_reachable.code)
             certificates = Certificates(
-                certificates.residual, certificates.tolerance, certificates.result
+                certificates.residual,
+                certificates.tolerance,
+                certificates.result,
+                certificates.rung,
+                certificates.rejections,
             )
-        objective, _, x0, _ = self.problem
+        objective, optimizer, x0, _ = self.problem
         end = _on_host(self.end)
-        counts = int(unreached), len(steps) - 1
-        result, message = explain(objective, self.x, end, self.done, counts)
+        rule = getattr(optimizer, "inverse", None) or objective.simulator.rule
+        met = Steps.of(certificates, rule)
+        result, message = explain(objective, self.x, end, self.done, met)
         if result.goes_on and self.done > 0 and _equal(self.x, x0):
             at_rest = explain_rest(objective, self.x, float(end.loss))
             if at_rest[0] is not Result.completed or result is Result.completed:

@@ -44,5 +44,6 @@ class GaussNewton(Optimizer):
     def update(
         self, objective: FlatObjective, state: State, memory: None
     ) -> tuple[Step, None]:
-        rule, metric = LinearizedInverse(), NewtonMetric()
-        return physical_step(objective, state, self.step_size, rule, metric), None
+        way = NewtonMetric().step(objective.loss, state.z)
+        rule = LinearizedInverse()
+        return physical_step(objective, state, way, self.step_size, rule), None

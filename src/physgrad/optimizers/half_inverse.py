@@ -57,4 +57,5 @@ class HalfInverse(Optimizer):
         self, objective: FlatObjective, state: State, memory: None
     ) -> tuple[Step, None]:
         rule = SpectralInverse(0.5, self.truncation)
-        return physical_step(objective, state, self.step_size, rule, self.metric), None
+        way = self.metric.step(objective.loss, state.z)
+        return physical_step(objective, state, way, self.step_size, rule), None

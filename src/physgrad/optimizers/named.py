@@ -24,6 +24,7 @@ from physgrad.optimizers.newton import Newton
 from physgrad.optimizers.optax_optimizer import OptaxOptimizer
 from physgrad.physical_gradient import PhysicalGradient
 from physgrad.results import MissingExtra
+from physgrad.simulator import default_rule
 
 SOLVERS = {
     "dogleg": dogleg,
@@ -72,12 +73,15 @@ def _physical_gradient(
     *,
     step_size: float,
     metric: str,
+    acceptance: str | None,
+    momentum: float,
     inverse: str = "numerical",
     **settings: Any,
 ) -> PhysicalGradient:
     """`settings` are those of the inverse; one without a name is numerical."""
     make = _INVERSES.get(inverse, lambda: inverses[inverse])
-    return PhysicalGradient(step_size, make(**settings), metric)
+    turn = _optax("momentum").trace(momentum) if momentum else None
+    return PhysicalGradient(step_size, make(**settings), metric, acceptance, turn)
 
 
 def _numerical(*, solver: str, rtol: float | None, max_steps: int) -> NumericalInverse:
@@ -91,12 +95,17 @@ _INVERSES = {
     "linearized": LinearizedInverse,
     "spectral": SpectralInverse,
     "transposed": TransposedInverse,
+    "ladder": default_rule,
 }
 
 
 def _transformation(named: Named) -> Any:
+    return getattr(_optax(f"the optimizer {named.name}"), named.name)(**named.settings)
+
+
+def _optax(purpose: str) -> Any:
     try:
         import optax  # the extra "train"
     except ImportError as error:
-        raise MissingExtra("optax", "train", f"the optimizer {named.name}") from error
-    return getattr(optax, named.name)(**named.settings)
+        raise MissingExtra("optax", "train", purpose) from error
+    return optax

@@ -8,11 +8,11 @@ from jax.flatten_util import ravel_pytree
 
 from physgrad.inverses.flat import Flat
 from physgrad.inverses.rule import Evaluations
-from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.optimizer import Optimizer, Step
 from physgrad.results import MissingExtra
+from physgrad.transformation import check_transformation
 
 
 class OptaxOptimizer(Optimizer):
@@ -41,14 +41,7 @@ class OptaxOptimizer(Optimizer):
     """The Optax transformation."""
 
     def __check_init__(self) -> None:
-        if not (
-            callable(getattr(self.transformation, "init", None))
-            and callable(getattr(self.transformation, "update", None))
-        ):
-            raise TypeError(
-                "transformation must be an Optax transformation such as "
-                f"optax.adam(0.1), got {brief(self.transformation)}"
-            )
+        check_transformation(self.transformation, "optax.adam(0.1)")
 
     def init(self, objective: FlatObjective, state: State) -> tuple[Flat, Any]:
         x = objective.simulator.unravel_x(state.x)
