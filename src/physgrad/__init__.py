@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from physgrad import problems as problems
     from physgrad.comparison.comparison import Comparison as Comparison
     from physgrad.comparison.comparison import compare as compare
+    from physgrad.doctor.examination import check as check
+    from physgrad.doctor.report import CheckReport as CheckReport
     from physgrad.inverses.analytic import AnalyticInverse as AnalyticInverse
     from physgrad.inverses.linearized import LinearizedInverse as LinearizedInverse
     from physgrad.inverses.numerical import NumericalInverse as NumericalInverse
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 _HOME = {
     "AnalyticInverse": "inverses.analytic",
     "Chain": "simulator",
+    "CheckReport": "doctor.report",
     "CheckpointError": "results",
     "Comparison": "comparison.comparison",
     "Evaluations": "inverses.rule",
@@ -99,6 +102,7 @@ _HOME = {
     "Stop": "loop.stopping",
     "Trajectory": "trajectory",
     "TransposedInverse": "inverses.transposed",
+    "check": "doctor.examination",
     "compare": "comparison.comparison",
     "iterate": "loop.iteration",
     "minimize": "loop.host",
