@@ -18,10 +18,10 @@ DENSE_SIDE, DENSE_ENTRIES = 1000, 2**24
 MOST_NULL, SHOWN = 64, 3
 # A direction is weakly seen below this part of the largest singular value.
 WEAK = 1e-3
-# Randomized: singular values looked for, further columns, rounds of J J^T.
-TOP, SPARE, ROUNDS = 8, 8, 2
+# Without the matrix: singular values kept, and vectors that they are looked for with.
+TOP, KRYLOV = 8, 32
 
-Rows = Float[np.ndarray, "rows x"]
+Rows = Float[np.ndarray, "_ x"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,25 +120,27 @@ def null_directions(right: Rows) -> Rows:
 
 
 def leading_spectrum(subject: Subject, seed: int) -> Spectrum:
-    """The largest singular values from products with J and J^T: a randomized SVD.
+    """The largest singular values from products with J and J^T, by Lanczos' method.
 
-    **Source:** Halko, Martinsson, Tropp, "Finding structure with randomness", SIAM
-    Review, 2011, algorithms 4.4 and 5.1.
+    V spans v, J^T J v, (J^T J)^2 v, ..., orthogonalized anew; the largest singular
+    values of J V are close to those of J from below.
+
+    **Source:** Golub and Van Loan, Matrix Computations, 4th ed., section 10.4.
     """
     rows, columns = subject.z.size, subject.x.size
-    count = min(TOP + SPARE, rows, columns)
-    random = np.random.default_rng(seed)
-    probes = random.standard_normal((count, columns)) / np.sqrt(columns)
-
-    def images(vectors: Rows) -> np.ndarray:
-        return np.linalg.qr(np.stack([subject.jvp(v) for v in vectors]).T)[0]
-
-    basis = images(probes)
-    for _ in range(ROUNDS):
-        back = np.linalg.qr(np.stack([subject.vjp(u) for u in basis.T]).T)[0]
-        basis = images(back.T)
-    projected = np.stack([subject.vjp(u) for u in basis.T])
-    values = np.linalg.svd(projected, compute_uv=False)[:TOP]
+    basis, images = np.zeros((0, columns)), np.zeros((0, rows))
+    vector = np.random.default_rng(seed).standard_normal(columns)
+    while len(basis) < min(KRYLOV, rows, columns):
+        before = np.linalg.norm(vector)
+        for _ in range(2):  # twice is enough
+            vector = vector - basis.T @ (basis @ vector)
+        if not np.linalg.norm(vector) > subject.eps * before:
+            break  # the rest of J is zero
+        vector = vector / np.linalg.norm(vector)
+        image = subject.jvp(vector)
+        basis, images = np.vstack([basis, vector]), np.vstack([images, image])
+        vector = subject.vjp(image)
+    values = np.linalg.svd(images, compute_uv=False)[:TOP]
     floor = max(rows, columns) * subject.eps * values[0]
     values = np.where(values > floor, values, 0.0)
     rank, missing = int(np.sum(values > 0)), max(0, columns - rows)

@@ -165,12 +165,17 @@ class _Examination:
                 self._inverse(lambda: take_samples(subject, self.samples, self.seed))
                 or ()
             )
+            if subject.patience_is_out:
+                text = f"fewer samples than {self.samples}: it took too long"
+                self.notes.append(f"{text}, {len(taken)} round trips")
             trips = round_trips(subject, taken, spectrum, contraction)
             noise = self._inverse(
                 lambda: noise_gain(
                     subject, spectrum, covariance, -(-self.samples // 2), self.seed
                 )
             )
+        if covariance is not None and (noise is None or noise.uncertainty is None):
+            self.notes.append("uncertainty: it needs a dense, finite Jacobian")
         report = dataclasses.replace(
             self.blank,
             at_start=at_start,
@@ -232,6 +237,11 @@ class _Examination:
         subject = self.subject
         if derivative is None or derivative.reverse is not None:
             return None, None
+        slopes = subject.vjp(np.ones(subject.z.size))
+        if not np.all(np.isfinite(slopes)):
+            place = int(np.argmin(np.isfinite(slopes)))
+            self._not_differentiable(entry_name(subject.x_leaves, place))
+            return None, None
         if not fits(subject):
             if derivative.forward is not None:
                 return None, None
@@ -242,19 +252,19 @@ class _Examination:
         jacobian = self._part("Jacobian", lambda: subject.jacobian(subject.x))
         if jacobian is None:
             return None, None
-        broken = np.argwhere(~np.isfinite(jacobian))
-        if len(broken):
-            row, column = (int(i) for i in broken[0])
-            one = entry_name(subject.z_leaves, row)
-            other = entry_name(subject.x_leaves, column)
-            words = f"the derivative of {one} with respect to {other} is not finite"
-            advice = (
-                "a derivative such as that of sqrt or norm at 0: guard it with "
-                "jnp.where on its argument as well as its result"
-            )
-            self.findings.append(Finding(Diagnosis.nan_derivative, words, advice))
+        if not np.all(np.isfinite(jacobian)):
+            place = int(np.argmin(np.all(np.isfinite(jacobian), axis=0)))
+            self._not_differentiable(entry_name(subject.x_leaves, place))
             return None, None
         return jacobian, dense_spectrum(subject, jacobian)
+
+    def _not_differentiable(self, entry: str) -> None:
+        words = f"the derivative of z with respect to {entry} is not finite"
+        advice = (
+            "a derivative such as that of sqrt or norm at 0: guard it with "
+            "jnp.where on its argument as well as its result"
+        )
+        self.findings.append(Finding(Diagnosis.nan_derivative, words, advice))
 
     def _contraction(
         self, jacobian: Matrix | None, spectrum: Spectrum | None

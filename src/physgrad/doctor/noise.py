@@ -85,7 +85,11 @@ def noise_gain(
     random = np.random.default_rng(seed)
     draws = random.standard_normal((count, subject.z.size))
     draws *= length(subject.z) / np.sqrt(subject.z.size)
-    levels = tuple(_level(subject, level, back, origin, draws) for level in LEVELS)
+    levels = tuple(
+        _level(subject, level, back, origin, draws)
+        for level in LEVELS
+        if not subject.patience_is_out
+    )
     return Noise(worst, typical, levels, uncertainty)
 
 

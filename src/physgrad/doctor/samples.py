@@ -95,6 +95,8 @@ def take_samples(subject: Subject, count: int, seed: int) -> list[Sample | None]
     unit = size_of_entries(subject.x_leaves, subject.x)
     found: list[Sample | None] = []
     for i in range(count):
+        if subject.patience_is_out:
+            break
         size = SIZES[i % len(SIZES)]
         x = subject.x + size * unit * random.uniform(-1, 1, unit.size)
         z = subject.forward(x)

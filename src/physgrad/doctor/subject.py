@@ -5,6 +5,7 @@ All vectors are flat and on the host; the user's functions are seen by JAX only.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable
@@ -28,6 +29,10 @@ from physgrad.simulator import Chain, Simulator
 
 Matrix = Float[np.ndarray, "z x"]
 REPETITIONS = 5
+# After so many seconds no more samples are taken.
+PATIENCE = 60.0
+# So many entries compile quicker by a code generator that is slower on large arrays.
+FEW_ENTRIES = 1000
 LONGEST_MESSAGE = 240
 
 
@@ -83,7 +88,7 @@ class Subject:
         self, simulator: Simulator | Chain, loss: Callable | None, x0: PyTree
     ) -> None:
         self.simulator, self.loss, self.start = simulator, loss, x0
-        self.compile_seconds = 0.0
+        self.compile_seconds, self._started = 0.0, time.monotonic()
         flat, x = flat_map(simulator.functions, x0)
         self.dtype, self.x = x.dtype, _wide(x)
         self.eps = float(jnp.finfo(x.dtype).eps)
@@ -92,6 +97,11 @@ class Subject:
         self.x_leaves = leaves_of(x0, simulator.space_names[0])
         self.z_leaves = leaves_of(self.z_tree(self.z), simulator.space_names[-1])
         self.state: State = self._run(_start)
+
+    @property
+    def patience_is_out(self) -> bool:
+        """Whether it has taken long already."""
+        return time.monotonic() - self._started > PATIENCE
 
     def x_tree(self, x: Vector) -> PyTree:
         """A vector as the user's PyTree x."""
@@ -167,7 +177,9 @@ class Subject:
 
     def _prepare(self, function: Callable, *arguments: Any) -> Callable[[], Any]:
         whole = self.simulator, self.start, *arguments
-        call, seconds = compiled.prepare(function, *whole)
+        few = self.x.size <= FEW_ENTRIES
+        with compiled.quick_to_compile() if few else contextlib.nullcontext():
+            call, seconds = compiled.prepare(function, *whole)
         self.compile_seconds += seconds
         return call
 
