@@ -50,8 +50,16 @@ def right_near(z):
     return unscaled(z) * jnp.where(jnp.abs(z[0] - 3) < 0.31, 1.0, 1.1)
 
 
-def root_at_zero(x):
-    return jnp.stack([jnp.sqrt(x[0]), 5 * x[1]])
+def length(x):
+    return jnp.sqrt(x**2)
+
+
+def twice(x):
+    return jnp.stack([x[0] + x[1]] * 2)
+
+
+def half(z, x):
+    return x + (z - twice(x)) / 2
 
 
 @jax.custom_jvp
@@ -90,6 +98,10 @@ def tall(x):
     return jnp.concatenate([scaled(x), x[:1] + x[1:]])
 
 
+def of_tall(z):
+    return unscaled(z[:2])
+
+
 def wide(x):
     return jnp.stack([x[0] + x[1], 5 * x[2]])
 
@@ -101,6 +113,14 @@ def shortest(z):
 def nearest(z, x):
     half = (z[0] - x[0] - x[1]) / 2
     return jnp.stack([x[0] + half, x[1] + half, z[1] / 5])
+
+
+def in_units(x):
+    return x * jnp.array([1e6, 1e-6])
+
+
+def without_units(z):
+    return z * jnp.array([1e-6, 1e6])
 
 
 def ill(x):
@@ -117,7 +137,7 @@ PATIENTS: dict[str, tuple[Any, tuple[float, ...], dict[str, Any]]] = {
     "loss_raises": (pg.Objective(EXACT, raises), THREES, {}),
     "not_finite_at_start": (jnp.log, (1.0, -1.0), {}),
     "not_deterministic": (analytic(random_forward, unscaled), THREES, {}),
-    "nan_derivative": (lambda x: jnp.sqrt(x**2), (0.0, 1.0), {}),
+    "nan_derivative": (analytic(length, lambda z: z), (0.0, 1.0), {}),
     "wrong_derivative": (analytic(wrong_slope, unscaled), THREES, {}),
     "inverse_raises": (analytic(scaled, raises), THREES, {}),
     "inverse_not_finite": (analytic(scaled, lambda z: z * jnp.nan), THREES, {}),
@@ -125,13 +145,14 @@ PATIENTS: dict[str, tuple[Any, tuple[float, ...], dict[str, Any]]] = {
     "inverse_misses": (analytic(scaled, lambda z: 1.001 * unscaled(z)), THREES, {}),
     "branch_jump": (analytic(square, flips_above), THREES, {}),
     "singular_at_start": (analytic(square, square_root), (0.0, 0.0), {}),
-    "rank_deficient": (lambda x: jnp.stack([x[0] + x[1]] * 2), THREES, {}),
+    "rank_deficient": (analytic(twice, half), THREES, {}),
+    "badly_scaled": (analytic(in_units, without_units), THREES, {}),
     "noise_too_high": (analytic(ill, lambda z: z * jnp.array([1, 1e5])), THREES, {}),
     "inverse_local": (analytic(scaled, right_near), THREES, {}),
     "not_nearest": (analytic(wide, shortest), (1.0, 2.0, 3.0), {}),
     "loss_not_convex": (pg.Objective(EXACT, lambda z: -jnp.sum(z**2)), THREES, {}),
     "more_x_than_z": (analytic(wide, nearest), (1.0, 2.0, 3.0), {}),
-    "more_z_than_x": (tall, THREES, {}),
+    "more_z_than_x": (analytic(tall, of_tall), THREES, {}),
     "nearly_orthogonal": (analytic(jnp.sinh, jnp.arcsinh), (0.1, -0.1), {}),
     "no_derivative": (analytic(by_callback, lambda z: z / 2), THREES, {}),
     "reverse_only": (analytic(only_reverse, unscaled), THREES, {}),

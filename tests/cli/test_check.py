@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from command import strict_json
+from command import TESTS, strict_json
+
+README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
 
 TOY = {
     "3,3": ((), 0, "fine"),
@@ -20,6 +22,11 @@ def test_the_toy_has_three_diagnoses(here, start):
     others = {diagnosis for _, _, diagnosis in TOY.values()} - {name}
     assert f" {name}: " in out and not any(f"{other}:" in out for other in others)
     assert ("FAULT" in out) == (expected == 1)
+    if expected == 1:
+        text = README.split("```text\n")[1].split("```")[0]
+        assert [
+            x for x in text.splitlines() if x not in (*out.splitlines(), "...")
+        ] == []
 
 
 MODULE = """

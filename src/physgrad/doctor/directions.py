@@ -44,6 +44,8 @@ class Spectrum:
     """The first null directions in the names of the user."""
     weak: tuple[str, ...]
     """Directions below 1e-3 of the largest singular value, weakest first, in words."""
+    scaled_rank: int | None = None
+    """The rank once rows and columns are brought to one size; None if not dense."""
     left: np.ndarray | None = None
     """U of the singular values that are not zero, (z, rank); None if not dense."""
     right: np.ndarray | None = None
@@ -56,8 +58,13 @@ class Spectrum:
 
     @property
     def deficient(self) -> bool:
-        """Whether J has less than full rank."""
-        return self.dense and self.rank < min(self.shape)
+        """Whether J has less than full rank, whatever the units of x and z."""
+        return self.scaled_rank is not None and self.scaled_rank < min(self.shape)
+
+    @property
+    def badly_scaled(self) -> bool:
+        """Whether some of the rank is lost to the units of x and z alone."""
+        return self.scaled_rank is not None and self.rank < self.scaled_rank
 
     def pseudo_inverse(self) -> Matrix:
         """J^+ = V S^-1 U^T, shape (x entries, z entries); dense ones only."""
@@ -91,9 +98,23 @@ def dense_spectrum(subject: Subject, jacobian: Matrix) -> Spectrum:
         subject.x.size - rank,
         tuple(in_words(subject.x_leaves, v) for v in null[:SHOWN]),
         tuple(in_words(subject.x_leaves, v) for v in weak[:SHOWN]),
+        max(rank, scaled_rank(jacobian, subject.eps)),
         left,
         right,
     )
+
+
+def scaled_rank(matrix: Matrix, eps: float) -> int:
+    """The rank of a matrix whose columns, then rows, are divided by their size.
+
+    >>> scaled_rank(np.diag([1e9, 1e-9, 0.0]), 1e-7)
+    2
+    """
+    for axis in (0, 1):
+        size = np.max(np.abs(matrix), axis=axis, keepdims=True)
+        matrix = matrix / np.where(size > 0, size, 1.0)
+    values = np.linalg.svd(matrix, compute_uv=False)
+    return int(np.sum(values > max(matrix.shape) * eps * values[0]))
 
 
 def null_directions(right: Rows) -> Rows:

@@ -12,8 +12,12 @@ from physgrad.results import Cause
 
 # Condition of J^T H_L J up to which gradient descent is as good as any method.
 ORTHOGONAL = 2.0
+# What Gauss-Newton may leave of the distance where P hardly bends.
+STRAIGHT = 0.05
 # Relative noise in x, and its ratio to that in z, from which a noise is too high.
 NOISY, AMPLIFIED = 0.1, 3.0
+# Gain of a noise from which an exact inverse comes with a warning.
+LOUD = 100.0
 PHYSICAL = "PhysicalGradient(step_size=1.0)"
 NUMERICAL = "PhysicalGradient(step_size=1.0, inverse=NumericalInverse())"
 
@@ -40,6 +44,7 @@ def find(
         _about_inverse,
         _about_loss,
         _about_noise,
+        _about_shape,
     )
     found = [*known, *(finding for part in about for finding in part(report))]
     found += _about_rank(report, singular_around)
@@ -54,9 +59,11 @@ def _fine(report: CheckReport) -> Finding:
     words = "the inverse is an inverse, at x0 and around it"
     condition = 1.0 if report.contraction is None else report.contraction.condition
     gain = f"gradient descent leaves {_left(condition)} of the distance in each step"
-    return Finding(
-        Diagnosis.fine, words, f"take the full step in z; near x0 {gain}", PHYSICAL
-    )
+    worst = None if report.noise is None else report.noise.worst_gain
+    if worst is not None and worst > LOUD:
+        gain += f"; it makes a noise in z up to {worst:.3g} times as large in x"
+    advice = f"take the full step in z; near x0 {gain}"
+    return Finding(Diagnosis.fine, words, advice, PHYSICAL)
 
 
 def _left(condition: float) -> str:
@@ -109,7 +116,7 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
     start, trips = report.at_start, report.round_trips
     if start is not None and start.offender is not None:
         name = _AT_START.get(start.offender.cause, Diagnosis.inverse_misses)
-        yield _bad_inverse(name, start.offender, f": {start.words}")
+        yield _bad_inverse(name, start.offender, f"; {start.words}")
         return
     if trips is not None and trips.worst is not None:
         yield _bad_around(report)
@@ -181,7 +188,7 @@ _ADVICE = {
 
 def _bad_inverse(name: Diagnosis, worst: Offender, where: str) -> Finding:
     words = {
-        Diagnosis.wrong_branch: "the inverse is on the wrong branch",
+        Diagnosis.wrong_branch: "the inverse is on another branch than x0",
         Diagnosis.branch_jump: "the inverse jumps to another branch",
         Diagnosis.inverse_not_finite: "the inverse is not finite",
         Diagnosis.inverse_misses: "the inverse is none: it misses",
@@ -209,16 +216,23 @@ def _about_loss(report: CheckReport) -> Iterator[Finding]:
     spectrum, contraction = report.spectrum, report.contraction
     if contraction is None or spectrum is None or spectrum.deficient:
         return
-    if contraction.condition <= ORTHOGONAL:
+    if contraction.condition <= ORTHOGONAL and _is_straight(report):
         rate = contraction.learning_rate
         yield Finding(
             Diagnosis.nearly_orthogonal,
             f"J^T H_L J has the condition number {contraction.condition:.3g}: no "
-            "direction of x is much steeper than another",
+            "direction of x is much steeper than another, and P hardly bends",
             "gradient descent is as good here: a physical gradient pays where P bends, "
             "or scales directions differently",
             f"GradientDescent(learning_rate={rate:.3g})",
         )
+
+
+def _is_straight(report: CheckReport) -> bool:
+    """Whether Gauss-Newton is nearly exact as far as the samples go."""
+    rings = () if report.round_trips is None else report.round_trips.rings
+    left = rings[-1].gauss_newton if rings else None
+    return left is not None and left <= STRAIGHT
 
 
 def _about_noise(report: CheckReport) -> Iterator[Finding]:
@@ -238,57 +252,63 @@ def _about_noise(report: CheckReport) -> Iterator[Finding]:
         )
 
 
-def _about_rank(report: CheckReport, singular_around: bool) -> list[Finding]:
+def _about_rank(report: CheckReport, singular_around: bool) -> Iterator[Finding]:
     spectrum = report.spectrum
     if spectrum is None:
-        return []
-    rows, columns = spectrum.shape
-    unseen = ", ".join(spectrum.unseen)
-    if spectrum.deficient:
-        rank = f"J has rank {spectrum.rank} of {min(rows, columns)}"
-        if not singular_around:
-            return [
-                Finding(
-                    Diagnosis.singular_at_start,
-                    f"{rank} at x0, and full rank around it: there z does not show "
-                    f"{unseen}",
-                    "start elsewhere, off this point; or damp the step",
-                    "LevenbergMarquardt()",
-                )
-            ]
-        return [
-            Finding(
-                Diagnosis.rank_deficient,
-                f"{rank}, at x0 and around it: z does not show {unseen}",
-                "leave these directions out of x, or take the shortest step, which "
-                "leaves them alone",
-                "PhysicalGradient(step_size=1.0, inverse=LinearizedInverse())",
-            )
-        ]
-    if columns > rows:
-        shown = f": z does not show {unseen}" if unseen else ""
-        more = spectrum.null_count - len(spectrum.unseen)
-        shown += f" and {more} more directions" if unseen and more else ""
-        return [
-            Finding(
-                Diagnosis.more_x_than_z,
-                f"x has {columns} entries and z {rows}{shown}",
-                "the preimage nearest to x is meant: f(z, x) of an analytic inverse "
-                "must return it, a numerical one finds it",
+        return
+    unseen, full = ", ".join(spectrum.unseen), min(spectrum.shape)
+    if not spectrum.deficient:
+        if spectrum.badly_scaled:
+            yield Finding(
+                Diagnosis.badly_scaled,
+                f"in these units J has rank {spectrum.rank} of {full}: beside the "
+                f"others z hardly shows {unseen}",
+                "give x and z units in which their entries are of one size; an exact "
+                "inverse does not mind, methods that use J do",
                 PHYSICAL,
             )
-        ]
+        return
+    rank = f"J has rank {spectrum.rank} of {full}"
+    if singular_around:
+        yield Finding(
+            Diagnosis.rank_deficient,
+            f"{rank}, at x0 and around it: z does not show {unseen}",
+            "leave these directions out of x, or take the shortest step, which leaves "
+            "them alone",
+            "PhysicalGradient(step_size=1.0, inverse=LinearizedInverse())",
+        )
+        return
+    yield Finding(
+        Diagnosis.singular_at_start,
+        f"{rank} at x0, and a higher one around it: there z does not show {unseen}",
+        "start elsewhere, off this point; or damp the step",
+        "LevenbergMarquardt()",
+    )
+
+
+def _about_shape(report: CheckReport) -> Iterator[Finding]:
+    spectrum = report.spectrum
+    if spectrum is None or spectrum.deficient:
+        return
+    rows, columns = spectrum.shape
+    if columns > rows:
+        more = spectrum.null_count - len(spectrum.unseen)
+        shown = [*spectrum.unseen, *([f"{more} more directions"] if more else [])]
+        yield Finding(
+            Diagnosis.more_x_than_z,
+            f"x has {columns} entries and z {rows}: z does not show {', '.join(shown)}",
+            "the preimage nearest to x is meant: f(z, x) of an analytic inverse must "
+            "return it, a numerical one finds it",
+            PHYSICAL,
+        )
     if rows > columns:
-        return [
-            Finding(
-                Diagnosis.more_z_than_x,
-                f"z has {rows} entries and x {columns}: most targets are out of range",
-                "the nearest point is taken (target_not_reachable) by a numerical "
-                "inverse, not by a formula; stop by stop=Stop(gradient=1e-4)",
-                NUMERICAL,
-            )
-        ]
-    return []
+        yield Finding(
+            Diagnosis.more_z_than_x,
+            f"z has {rows} entries and x {columns}: most targets are out of range",
+            "the nearest point is taken (target_not_reachable) by a numerical inverse, "
+            "not by a formula; stop by stop=Stop(gradient=1e-4)",
+            NUMERICAL,
+        )
 
 
 def only(name: Diagnosis, words: str, advice: str) -> tuple[Finding, ...]:

@@ -124,7 +124,7 @@ def _jacobian(report: CheckReport) -> Iterator[str]:
 
 def _noise(report: CheckReport) -> Iterator[str]:
     noise = report.noise
-    if noise is None:
+    if noise is None or (not noise.levels and noise.worst_gain is None):
         return
     yield from _wrapped(
         "noise",
@@ -167,12 +167,13 @@ def _contraction(report: CheckReport) -> Iterator[str]:
     expected = report.contraction
     if expected is None:
         return
+    physical = "unknown" if expected.physical is None else "0"
     yield from _wrapped(
         "per step",
         f"GD leaves {expected.gradient_descent:.3g} of the distance (learning rate "
         f"{expected.learning_rate:.3g}, condition {expected.condition:.3g}), Newton "
         f"{expected.newton:g}, Gauss-Newton {expected.gauss_newton:g}, PG "
-        f"{_number(expected.physical)} at step size 1: {expected.assumption}",
+        f"{physical} at step size 1: {expected.assumption}",
     )
 
 
