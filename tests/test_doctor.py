@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from families import MEMBERS
 
 import physgrad as pg
 from physgrad.doctor.report import Diagnosis
@@ -356,6 +357,36 @@ def test_faults_are_named_by_the_leaves_of_the_user():
     assert report.at_start.offender.leaf == "z['v']"
 
 
+@pytest.mark.parametrize("member", [m for _, m in MEMBERS], ids=lambda m: m.name)
+def test_the_exact_inverses_of_the_families_give_no_false_alarm(member):
+    report = pg.check(
+        analytic(member.forward, member.inverse), jnp.array(member.points[0])
+    )
+    assert report.ok, str(report)
+    assert report.round_trips is not None and report.round_trips.worst is None
+    assert report.at_start is not None and report.at_start.returns_x0
+    assert report.derivative is not None and report.derivative.worst is None
+
+
+class Bag:
+    """A tree that is neither dict, list nor dataclass."""
+
+    def __init__(self, a):
+        self.a = a
+
+
+jax.tree_util.register_pytree_node(Bag, lambda b: ((b.a,), None), lambda _, c: Bag(*c))
+
+
+def test_any_tree_can_be_written_as_json():
+    simulator = analytic(lambda x: 2 * x.a, lambda z: Bag(z / 2))
+    report = pg.check(simulator, Bag(jnp.ones(2)), noise=0.2, samples=1)
+    document = json.loads(report.to_json(), parse_constant=refuse)
+    (deviations,) = document["noise"]["uncertainty"]["deviations"].values()
+    assert np.allclose(deviations, 0.1)
+    assert repr(report).startswith("CheckReport(")
+
+
 def test_a_lie_says_by_which_factor():
     report = pg.check(*patient("inverse_misses"))
     assert "1.001 times what it should be" in report.findings[0].words
@@ -384,6 +415,11 @@ def test_problems_objectives_and_chains_are_subjects(monkeypatch):
 WRONG_USE = {
     "number": (lambda: ANY(3, jnp.ones(2)), TypeError, "check needs a simulator: .*3$"),
     "class": (lambda: ANY(pg.Simulator, 1.0), TypeError, "got the class Simulator"),
+    "traced": (
+        lambda: jax.jit(lambda x: ANY(EXACT, x).noise)(jnp.ones(2)),
+        TypeError,
+        "check runs on the host",
+    ),
     "no start": (lambda: ANY(scaled), TypeError, "check needs x0"),
     "NaN": (
         lambda: ANY(EXACT, jnp.array([1.0, jnp.nan])),

@@ -67,8 +67,9 @@ class Spectrum:
         return self.scaled_rank is not None and self.rank < self.scaled_rank
 
     def pseudo_inverse(self) -> Matrix:
-        """J^+ = V S^-1 U^T, shape (x entries, z entries); dense ones only."""
-        assert self.left is not None and self.right is not None
+        """J^+ = V S^-1 U^T, shape (x entries, z entries) (`ValueError`: not dense)."""
+        if self.left is None or self.right is None:
+            raise ValueError("J^+ needs all singular values of J, got the largest")
         return (self.right.T / self.values[: self.rank]) @ self.left.T
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from physgrad.doctor.contraction import Contraction, predict
@@ -18,7 +19,7 @@ from physgrad.doctor.directions import (
     fits,
     leading_spectrum,
 )
-from physgrad.doctor.entries import entry_name, in_words, size_of_entries
+from physgrad.doctor.entries import Vector, entry_name, in_words, size_of_entries
 from physgrad.doctor.findings import find, only
 from physgrad.doctor.noise import as_covariance, noise_gain
 from physgrad.doctor.page import of_point
@@ -32,7 +33,7 @@ from physgrad.doctor.report import (
 from physgrad.doctor.samples import Sample, offender, round_trips, take_samples
 from physgrad.doctor.subject import Fault, Matrix, Subject, attempt
 from physgrad.inverses.settings import brief, describe, whole_number
-from physgrad.loop.start import check_concrete, checked_start
+from physgrad.loop.start import checked_start
 from physgrad.objective.objective import Objective
 from physgrad.simulator import Chain, Simulator
 
@@ -85,9 +86,13 @@ def check(
     patient, loss, x0 = _patient(simulator, x0)
     samples = whole_number("samples", 1)(samples)
     seed = whole_number("seed", 0)(seed)
-    check_concrete(patient, x0)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((patient, x0))):
+        raise TypeError(
+            "check runs on the host: it cannot be used inside jit, vmap or grad"
+        )
     x0 = checked_start(x0)
-    words = str(getattr(simulator, "name", None) or _words(patient))
+    name = getattr(simulator, "name", None)
+    words = name if isinstance(name, str) else _words(patient)
     blank = CheckReport(words, describe(patient.rule), _point(x0), ())
     subject = attempt(lambda: Subject(patient, loss, x0))
     if isinstance(subject, Fault):
@@ -137,6 +142,19 @@ def _words(patient: Simulator | Chain) -> str:
 def _point(x0: PyTree) -> str:
     values = [np.ravel(leaf) for leaf in jax.tree.leaves(x0)]
     return of_point("x", np.concatenate(values))
+
+
+def _elsewhere(subject: Subject, x: Vector) -> str:
+    """P^-1(P(x0)) in words, where that is not x0."""
+    place, home = (of_point("", v).removeprefix(" = ") for v in (x, subject.x))
+    words = f"P^-1(P(x0)) is {'near' if place == home else place + ', not'} x0"
+    if not np.all(np.isfinite(x)):
+        return f"P^-1(P(x0)) is {place}"
+    away = x - subject.x
+    if not np.any(away):
+        return words
+    where = in_words(subject.x_leaves, away)
+    return f"{words}: it differs by {np.linalg.norm(away):.3g} along {where}"
 
 
 class _Examination:
@@ -299,14 +317,8 @@ class _Examination:
         distance = float(np.linalg.norm(x - subject.x))
         unit = size_of_entries(subject.x_leaves, subject.x)
         near = np.abs(x - subject.x) <= 10 * np.sqrt(subject.eps) * unit
-        same = bool(np.all(near))
-        words = "P^-1(P(x0)) is x0"
-        if not same:
-            finite = bool(np.all(np.isfinite(x)))
-            where = in_words(subject.x_leaves, x - subject.x) if finite else ""
-            place = of_point("", x).removeprefix(" = ")
-            words = f"P^-1(P(x0)) is {place}, not x0: it differs by {distance:.3g}"
-            words = f"{words} along {where}" if finite else f"P^-1(P(x0)) is {place}"
+        same = bool(np.all(near)) and failed is None
+        words = "P^-1(P(x0)) is x0" if same else _elsewhere(subject, x)
         worst = None
         if failed:
             here = Sample(0.0, subject.x, subject.z, failed)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from physgrad.doctor.page import left
 from physgrad.doctor.report import CheckReport, Diagnosis, Finding
-from physgrad.doctor.samples import Offender
+from physgrad.doctor.samples import Offender, RoundTrips
 from physgrad.results import Cause
 
 # Condition of J^T H_L J up to which gradient descent is as good as any method.
@@ -58,16 +59,12 @@ def find(
 def _fine(report: CheckReport) -> Finding:
     words = "the inverse is an inverse, at x0 and around it"
     condition = 1.0 if report.contraction is None else report.contraction.condition
-    gain = f"gradient descent leaves {_left(condition)} of the distance in each step"
+    gain = f"gradient descent leaves {left(condition)} of the distance in each step"
     worst = None if report.noise is None else report.noise.worst_gain
     if worst is not None and worst > LOUD:
         gain += f"; it makes a noise in z up to {worst:.3g} times as large in x"
     advice = f"take the full step in z; near x0 {gain}"
     return Finding(Diagnosis.fine, words, advice, PHYSICAL)
-
-
-def _left(condition: float) -> str:
-    return f"{(condition - 1) / (condition + 1):.3g}"
 
 
 def _about_calls(report: CheckReport) -> Iterator[Finding]:
@@ -119,8 +116,8 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
         yield _bad_inverse(name, start.offender, f"; {start.words}")
         return
     if trips is not None and trips.worst is not None:
-        yield _bad_around(report)
-    elif not _exact(report):
+        yield _bad_around(trips, trips.worst)
+    elif trips is not None and not trips.promised:
         yield Finding(
             Diagnosis.promises_nothing,
             f"{report.inverse} is no inverse, and promises none",
@@ -145,21 +142,12 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
         )
 
 
-def _exact(report: CheckReport) -> bool:
-    """Whether the rule promises anything."""
-    names = ("LinearizedInverse", "SpectralInverse", "TransposedInverse")
-    return not report.inverse.startswith(names)
-
-
 def _cost(report: CheckReport) -> str:
     ratio = None if report.cost is None else report.cost.ratio(report.cost.inverse)
     return "" if ratio is None else f", at about {ratio:.3g} calls of the simulator"
 
 
-def _bad_around(report: CheckReport) -> Finding:
-    trips = report.round_trips
-    assert trips is not None and trips.worst is not None
-    worst = trips.worst
+def _bad_around(trips: RoundTrips, worst: Offender) -> Finding:
     name = _AROUND.get(worst.cause, Diagnosis.inverse_misses)
     where = f" from x0, with x moved by up to {worst.size:g} of its size"
     if name is not Diagnosis.inverse_stuck and not trips.fails_near():
@@ -243,8 +231,8 @@ def _about_noise(report: CheckReport) -> Iterator[Finding]:
     if given.relative > NOISY and given.gain > AMPLIFIED:
         yield Finding(
             Diagnosis.noise_too_high,
-            f"exact inversion would amplify your noise {given.gain:.3g} times: of x, "
-            f"{given.relative:.3g} would be noise",
+            f"exact inversion would amplify your noise {given.gain:.3g} times, to "
+            f"{given.relative:.3g} times the size of x",
             f"use RegularizedInverse(noise={given.size:.3g}), which stops where the "
             "noise takes over",
             "PhysicalGradient(step_size=1.0, inverse=RegularizedInverse(noise="

@@ -76,8 +76,7 @@ def noise_gain(
     sizes = length(subject.z) / length(subject.x)
     worst = typical = uncertainty = None
     if back is not None:
-        assert spectrum is not None
-        worst = float(sizes / spectrum.values[spectrum.rank - 1])
+        worst = float(sizes * np.linalg.norm(back, 2))
         typical = float(sizes * np.linalg.norm(back) / np.sqrt(subject.z.size))
         if covariance is not None:
             uncertainty = spread(subject, back, covariance)

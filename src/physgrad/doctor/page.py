@@ -141,8 +141,8 @@ def _noise(report: CheckReport) -> Iterator[str]:
         shown = [f"{name} {size:.3g}" for name, size in given.by_leaf[:SPELLED_OUT]]
         yield from _wrapped(
             "uncertainty",
-            f"largest standard deviations {', '.join(shown)}; {given.relative:.3g} of "
-            f"x, {given.gain:.3g} times the noise in z",
+            f"largest standard deviations {', '.join(shown)}; {given.relative:.3g} "
+            f"times |x|, {given.gain:.3g} times the noise in z",
         )
 
 
@@ -170,7 +170,7 @@ def _contraction(report: CheckReport) -> Iterator[str]:
     physical = "unknown" if expected.physical is None else "0"
     yield from _wrapped(
         "per step",
-        f"GD leaves {expected.gradient_descent:.3g} of the distance (learning rate "
+        f"GD leaves {left(expected.condition)} of the distance (learning rate "
         f"{expected.learning_rate:.3g}, condition {expected.condition:.3g}), Newton "
         f"{expected.newton:g}, Gauss-Newton {expected.gauss_newton:g}, PG "
         f"{physical} at step size 1: {expected.assumption}",
@@ -188,6 +188,16 @@ def _cost(report: CheckReport) -> Iterator[str]:
     ]
     text = ", ".join([f"forward {_seconds(cost.forward)}", *ratios])
     yield from _wrapped("cost", f"{text}; compiling {_seconds(cost.compile)}")
+
+
+def left(condition: float) -> str:
+    """(k - 1) / (k + 1) in words: what gradient descent leaves of the distance.
+
+    >>> left(9.0), left(1e6)
+    ('0.8', 'all but 2e-06')
+    """
+    gained = 2 / (condition + 1)
+    return f"{1 - gained:.3g}" if gained >= 5e-4 else f"all but {gained:.3g}"
 
 
 def _seconds(value: float) -> str:

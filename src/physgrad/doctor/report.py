@@ -173,6 +173,9 @@ class CheckReport:
         """The method that is recommended, as Python; None: mend something first."""
         return self.findings[0].code
 
+    def __repr__(self) -> str:
+        return f"CheckReport({', '.join(self.diagnosis)}, code={self.code!r})"
+
     def __str__(self) -> str:
         return page(self)
 

@@ -76,6 +76,8 @@ class RoundTrips:
     """By size, smallest first."""
     outside: int
     """Samples whose P(x) is not finite; they are left out."""
+    promised: bool
+    """Whether the rule promises anything of its residual."""
     worst: Offender | None
     """None where all certificates hold."""
 
@@ -83,10 +85,6 @@ class RoundTrips:
         """Whether a certificate near x0 does not hold."""
         near = [ring for ring in self.rings if ring.size <= SIZES[NEAR - 1]]
         return any(ring.held < ring.samples for ring in near)
-
-    def fails(self) -> bool:
-        """Whether any certificate does not hold."""
-        return any(ring.held < ring.samples for ring in self.rings)
 
 
 def take_samples(subject: Subject, count: int, seed: int) -> list[Sample | None]:
@@ -127,7 +125,8 @@ def round_trips(
     if failed:  # the nearest to x0, and of those the farthest off
         _, _, place, sample = max(failed, key=lambda f: f[:3])
         worst = offender(subject, place, sample)
-    return RoundTrips(tuple(rings), len(samples) - len(inside), worst)
+    promised = not inside or any(np.isfinite(s.answer.tolerance) for s in inside)
+    return RoundTrips(tuple(rings), len(samples) - len(inside), promised, worst)
 
 
 def _ring(
