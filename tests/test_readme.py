@@ -25,6 +25,12 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert run.result == "completed"
     fitted = names["fitted"]
     assert isinstance(fitted, pg.Run) and fitted.result == "converged"
+    report = names["report"]
+    assert isinstance(report, pg.CheckReport) and report.diagnosis == ("fine",)
+    assert report.code is not None and f"fine: {report.code}" in README
+    assert report.noise is not None and report.noise.uncertainty is not None
+    first, second = report.noise.uncertainty.deviations
+    assert f"standard deviations of x: {first:.3g}, {second:.3g}" in README
     got = f"amplitude {fitted.x['amplitude']:.2f}, rate {fitted.x['rate']:.2f}"
     assert got in README
 

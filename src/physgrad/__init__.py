@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from physgrad.acceptance import TrustRegion as TrustRegion
     from physgrad.comparison.comparison import Comparison as Comparison
     from physgrad.comparison.comparison import compare as compare
+    from physgrad.doctor.examination import check as check
+    from physgrad.doctor.report import CheckReport as CheckReport
     from physgrad.inverses.analytic import AnalyticInverse as AnalyticInverse
     from physgrad.inverses.ladder import Ladder as Ladder
     from physgrad.inverses.linearized import LinearizedInverse as LinearizedInverse
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 _HOME = {
     "AnalyticInverse": "inverses.analytic",
     "Chain": "simulator",
+    "CheckReport": "doctor.report",
     "CheckpointError": "results",
     "Comparison": "comparison.comparison",
     "Evaluations": "inverses.rule",
@@ -105,6 +108,7 @@ _HOME = {
     "Trajectory": "trajectory",
     "TransposedInverse": "inverses.transposed",
     "TrustRegion": "acceptance",
+    "check": "doctor.examination",
     "compare": "comparison.comparison",
     "iterate": "loop.iteration",
     "minimize": "loop.host",

@@ -27,7 +27,7 @@ def test_a_fault_of_ours_has_a_traceback_only_on_request(here, unused, monkeypat
 def test_without_a_command_there_is_help(here):
     code, out, err = here()
     assert (code, out) == (2, "")
-    assert "Commands:\n  compare" in err
+    assert "Commands:\n  check " in err and "\n  compare " in err
     code, out, err = here("compare", "--help")
     assert (code, err) == (0, "")
     for name in OPTIMIZERS:
@@ -46,7 +46,9 @@ import sys
 from physgrad.cli import run
 for line in ["--help", "--version", "problems", "compare --help", "compare toyy",
              "compare --optimizer nwton", "compare --optimizer pg:inverse=x",
-             "compare --start 3", "compare --out /dev/null/x"]:
+             "compare --start 3", "compare --out /dev/null/x", "check --help",
+             "check toyy", "check toy --start 3", "check toy --inverse x",
+             "check toy --noise x"]:
     print("exit code", run(line.split()))
 print(sorted({"jax", "equinox", "rich", "scipy"} & set(sys.modules)))
 """
@@ -56,7 +58,7 @@ print(sorted({"jax", "equinox", "rich", "scipy"} & set(sys.modules)))
     lines = answer.stdout.splitlines()
     assert lines[-1] == "[]"
     codes = [int(line[-1]) for line in lines if line.startswith("exit code")]
-    assert codes == [0, 0, 0, 0, 2, 2, 2, 2, 3]
+    assert codes == [0, 0, 0, 0, 2, 2, 2, 2, 3, 0, 2, 2, 2, 2]
 
 
 def test_a_stream_that_takes_nothing_leaves_no_traceback():

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from physgrad.cli.checking import check_command
 from physgrad.cli.comparing import compare_command
 from physgrad.cli.process import (
     CLOSED_PIPE,
@@ -39,8 +40,9 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """The exit code of the command with these arguments; never raises an `Exception`.
 
-    0 done; 1 no run succeeded; 2 wrong use; 3 files, disk; 4 a fault of ours; 141
-    nobody reads stdout any more. For 2 to 4 one line on stderr says what is wrong.
+    0 done; 1 no run succeeded, or a check found a fault; 2 wrong use; 3 files, disk;
+    4 a fault of ours; 141 nobody reads stdout any more. For 2 to 4 one line on stderr
+    says what is wrong.
     """
     try:
         with warnings.catch_warnings():
@@ -62,8 +64,8 @@ def run(arguments: Sequence[str]) -> int:
 def commands() -> None:
     """Optimization through physics by inverting it.
 
-    Exit codes: 0 done, 1 no run succeeded, 2 wrong use, 3 files and disk, 4 a fault
-    of physgrad.
+    Exit codes: 0 done, 1 no run succeeded or a check found a fault, 2 wrong use, 3
+    files and disk, 4 a fault of physgrad.
     """
 
 
@@ -84,3 +86,4 @@ def problems_command(as_json: bool) -> int:
 
 
 commands.add_command(compare_command)
+commands.add_command(check_command)

@@ -18,6 +18,7 @@ from physgrad.cli.process import (
     open_stdout,
     print_text,
     uninterrupted,
+    wrong_use,
 )
 from physgrad.names import (
     DEFAULT_OPTIMIZERS,
@@ -77,7 +78,7 @@ def compare_command(
     as_json: bool,
 ) -> int:
     """Run several methods on PROBLEM (default: toy) from one start, side by side."""
-    with _wrong_use(ValueError):
+    with wrong_use(ValueError):
         card = problem_card(problem)
         named = parse_optimizers(optimizers or DEFAULT_OPTIMIZERS, card.inverses)
         x0 = None if start is None else parse_start(start, card.entries)
@@ -106,15 +107,6 @@ def _steps(text: str, runs: int) -> int:
     return steps
 
 
-@contextlib.contextmanager
-def _wrong_use(*errors: type[Exception]) -> Iterator[None]:
-    """Errors of the library that come from what the user typed."""
-    try:
-        yield
-    except errors as error:
-        raise click.UsageError(str(error)) from error
-
-
 def _compare(
     name: str,
     named: Mapping[str, Named],
@@ -134,14 +126,14 @@ def _compare(
     from physgrad.optimizers.named import named_optimizer
 
     problem = problems.get(name)
-    with _wrong_use(ValueError, TypeError, MissingExtra):
+    with wrong_use(ValueError, TypeError, MissingExtra):
         optimizers = {
             key: named_optimizer(one, problem.inverses) for key, one in named.items()
         }
-    with _wrong_use(ValueError), quick_to_compile():
+    with wrong_use(ValueError), quick_to_compile():
         comparison = compare(
             problem.objective,
-            _x0(problem.start, start),
+            typed_start(problem.start, start),
             optimizers,
             num_steps,
             problem=problem.name,
@@ -158,7 +150,7 @@ def _compare(
     return dataclasses.replace(comparison, optimizers=described)
 
 
-def _x0(like: Any, values: tuple[float, ...] | None) -> Any:
+def typed_start(like: Any, values: tuple[float, ...] | None) -> Any:
     """The start that was typed, as the PyTree that the problem's is."""
     import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree

@@ -126,3 +126,12 @@ def flush_or_drop(stream: Any) -> None:
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
+
+
+@contextlib.contextmanager
+def wrong_use(*errors: type[Exception]) -> Iterator[None]:
+    """Errors of the library that come from what the user typed."""
+    try:
+        yield
+    except errors as error:
+        raise click.UsageError(str(error)) from error

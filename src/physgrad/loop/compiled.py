@@ -87,9 +87,18 @@ _kept: collections.OrderedDict[_Program, Any] = collections.OrderedDict()
 def run(function: Callable, *arguments: Any) -> tuple[Any, float]:
     """`function(*arguments)`, compiled: (its result, the seconds that compiling took).
 
+    The result is ready when this returns.
+    """
+    call, seconds = prepare(function, *arguments)
+    return call(), seconds
+
+
+def prepare(function: Callable, *arguments: Any) -> tuple[Callable[[], Any], float]:
+    """The compiled call `function(*arguments)`, and the seconds that compiling took.
+
     Arrays are traced; everything else is part of the program, and a program that is
-    among the last 128 is not compiled again (its seconds are 0). The result is ready
-    when this returns.
+    among the last 128 is not compiled again (its seconds are 0). The call can be made
+    more than once; its result is ready when it returns.
     """
     program, arrays = _split(function, arguments)
     started, seconds = time.perf_counter(), 0.0
@@ -100,7 +109,8 @@ def run(function: Callable, *arguments: Any) -> tuple[Any, float]:
         if len(_kept) > KEPT:
             _kept.popitem(last=False)
     _kept.move_to_end(program)
-    return jax.block_until_ready(_kept[program](*arrays)), seconds
+    execute = _kept[program]
+    return lambda: jax.block_until_ready(execute(*arrays)), seconds
 
 
 def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array]]:
@@ -166,5 +176,5 @@ def _warn_of_fresh_functions(program: _Program) -> None:
             f"compiled {RECOMPILATIONS + 1} times for the same shapes: functions or "
             "Optax transformations are made afresh for each run; make them once, and "
             "change numbers through arrays, such as SquaredLoss(target)",
-            stacklevel=5,
+            stacklevel=6,
         )

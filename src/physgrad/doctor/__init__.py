@@ -1,0 +1,1 @@
+"""The doctor: is this inverse an inverse, and which method will help?"""

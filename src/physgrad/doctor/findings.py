@@ -1,0 +1,304 @@
+"""From what was measured to what is wrong, and which method will help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from physgrad.doctor.page import left
+from physgrad.doctor.report import CheckReport, Diagnosis, Finding
+from physgrad.doctor.samples import Offender, RoundTrips
+from physgrad.results import Cause
+
+# Condition of J^T H_L J up to which gradient descent is as good as any method.
+ORTHOGONAL = 2.0
+# What Gauss-Newton may leave of the distance where P hardly bends.
+STRAIGHT = 0.05
+# Relative noise in x, and its ratio to that in z, from which a noise is too high.
+NOISY, AMPLIFIED = 0.1, 3.0
+# Gain of a noise from which an exact inverse comes with a warning.
+LOUD = 100.0
+PHYSICAL = "PhysicalGradient(step_size=1.0)"
+NUMERICAL = "PhysicalGradient(step_size=1.0, inverse=NumericalInverse())"
+
+_AT_START = {
+    Cause.start_jumped: Diagnosis.wrong_branch,
+    Cause.start_not_finite: Diagnosis.inverse_not_finite,
+    Cause.not_identity: Diagnosis.inverse_misses,
+}
+_AROUND = {
+    Cause.missed: Diagnosis.inverse_misses,
+    Cause.not_finite: Diagnosis.inverse_not_finite,
+    Cause.jumped: Diagnosis.branch_jump,
+    Cause.out_of_budget: Diagnosis.inverse_stuck,
+}
+
+
+def find(
+    report: CheckReport, known: Iterable[Finding], *, singular_around: bool
+) -> tuple[Finding, ...]:
+    """All that is to be said of a report, worst first, with what is known before."""
+    about: tuple[Callable[[CheckReport], Iterator[Finding]], ...] = (
+        _about_calls,
+        _about_derivatives,
+        _about_inverse,
+        _about_loss,
+        _about_noise,
+        _about_shape,
+    )
+    found = [*known, *(finding for part in about for finding in part(report))]
+    found += _about_rank(report, singular_around)
+    order = list(Diagnosis)
+    found.sort(key=lambda finding: order.index(finding.name))
+    if not found:
+        found = [_fine(report)]
+    return tuple(found)
+
+
+def _fine(report: CheckReport) -> Finding:
+    words = "the inverse is an inverse, at x0 and around it"
+    condition = 1.0 if report.contraction is None else report.contraction.condition
+    gain = f"gradient descent leaves {left(condition)} of the distance in each step"
+    worst = None if report.noise is None else report.noise.worst_gain
+    if worst is not None and worst > LOUD:
+        gain += f"; it makes a noise in z up to {worst:.3g} times as large in x"
+    advice = f"take the full step in z; near x0 {gain}"
+    return Finding(Diagnosis.fine, words, advice, PHYSICAL)
+
+
+def _about_calls(report: CheckReport) -> Iterator[Finding]:
+    if report.deterministic is False:
+        yield Finding(
+            Diagnosis.not_deterministic,
+            "two calls of the simulator at x0 differ",
+            "make it a function of x alone: fix the key of its random numbers, and "
+            "keep no state between calls",
+        )
+
+
+def _about_derivatives(report: CheckReport) -> Iterator[Finding]:
+    derivative = report.derivative
+    if derivative is None:
+        return
+    if derivative.worst is not None:
+        worst = derivative.worst
+        mode = {"forward": "J t", "reverse": "J^T u"}[worst.mode]
+        yield Finding(
+            Diagnosis.wrong_derivative,
+            f"the derivative with respect to {worst.leaf} ({mode}) is not that of the "
+            f"simulator: finite differences differ by {worst.relative:.3g} of it",
+            "mend its custom derivative, or leave it to JAX",
+        )
+    if derivative.forward is None:
+        return
+    if derivative.reverse is None:
+        yield Finding(
+            Diagnosis.reverse_only,
+            f"there are no forward derivatives: {derivative.forward}",
+            "methods that need J t do not run: write the custom derivative with "
+            "jax.custom_jvp, or keep to an analytic inverse and gradient methods",
+            PHYSICAL,
+        )
+        return
+    yield Finding(
+        Diagnosis.no_derivative,
+        f"JAX cannot differentiate the simulator: {derivative.reverse}",
+        "only an analytic inverse does without a derivative",
+        PHYSICAL,
+    )
+
+
+def _about_inverse(report: CheckReport) -> Iterator[Finding]:
+    start, trips = report.at_start, report.round_trips
+    if start is not None and start.offender is not None:
+        name = _AT_START.get(start.offender.cause, Diagnosis.inverse_misses)
+        yield _bad_inverse(name, start.offender, f"; {start.words}")
+        return
+    if trips is not None and trips.worst is not None:
+        yield _bad_around(trips, trips.worst)
+    elif trips is not None and not trips.promised:
+        yield Finding(
+            Diagnosis.promises_nothing,
+            f"{report.inverse} is no inverse, and promises none",
+            "it is a step of its own: see how it compares, with physgrad.compare",
+            PHYSICAL,
+        )
+    elif report.inverse.startswith("NumericalInverse"):
+        yield Finding(
+            Diagnosis.numerical_inverse,
+            "a solver inverts the simulator; it found every preimage it was asked for",
+            f"take the full step in z{_cost(report)}; a formula, AnalyticInverse(f), "
+            "costs one call",
+            PHYSICAL,
+        )
+    if start is not None and not start.returns_x0:
+        yield Finding(
+            Diagnosis.not_nearest,
+            f"at x0 {start.words}",
+            "return the preimage nearest to x, as in inverse(z, x): what z does not "
+            "show is then left alone",
+            PHYSICAL,
+        )
+
+
+def _cost(report: CheckReport) -> str:
+    ratio = None if report.cost is None else report.cost.ratio(report.cost.inverse)
+    return "" if ratio is None else f", at about {ratio:.3g} calls of the simulator"
+
+
+def _bad_around(trips: RoundTrips, worst: Offender) -> Finding:
+    name = _AROUND.get(worst.cause, Diagnosis.inverse_misses)
+    where = f" from x0, with x moved by up to {worst.size:g} of its size"
+    if name is not Diagnosis.inverse_stuck and not trips.fails_near():
+        return Finding(
+            Diagnosis.inverse_local,
+            f"the inverse is right near x0, and fails{where}: {_numbers(worst)}",
+            "take shorter steps in z, or invert numerically",
+            "PhysicalGradient(step_size=0.3)",
+        )
+    return _bad_inverse(name, worst, where)
+
+
+_ADVICE = {
+    Diagnosis.wrong_branch: "return the preimage nearest to x, as in inverse(z, x), or "
+    "all of them: AnalyticInverse(f, branches=True)",
+    Diagnosis.branch_jump: "return the preimage nearest to x, as in inverse(z, x), or "
+    "all of them: AnalyticInverse(f, branches=True)",
+    Diagnosis.inverse_not_finite: "check the formula, and its argument order "
+    "inverse(z, x); or invert numerically",
+    Diagnosis.inverse_misses: "mend the formula: P(inverse(z)) must be z; or invert "
+    "numerically",
+    Diagnosis.inverse_stuck: "the solver comes to rest before it is there: start "
+    "elsewhere, take shorter steps in z, or give it a formula",
+}
+
+
+def _bad_inverse(name: Diagnosis, worst: Offender, where: str) -> Finding:
+    words = {
+        Diagnosis.wrong_branch: "the inverse is on another branch than x0",
+        Diagnosis.branch_jump: "the inverse jumps to another branch",
+        Diagnosis.inverse_not_finite: "the inverse is not finite",
+        Diagnosis.inverse_misses: "the inverse is none: it misses",
+        Diagnosis.inverse_stuck: "the numerical inverse does not arrive",
+    }[name]
+    code = "PhysicalGradient(step_size=0.3)"
+    code = code if name is Diagnosis.inverse_stuck else NUMERICAL
+    # on a wrong branch there is no residual to be seen
+    numbers = "" if name is Diagnosis.wrong_branch else f": {_numbers(worst)}"
+    return Finding(name, f"{words}{where}{numbers}", _ADVICE[name], code)
+
+
+def _numbers(worst: Offender) -> str:
+    sample = "" if worst.sample < 0 else f"sample {worst.sample}, "
+    text = f"{sample}{worst.leaf}: residual {worst.residual:.3g}"
+    if np.isfinite(worst.tolerance):
+        text += f", tolerance {worst.tolerance:.3g}"
+    misses = worst.cause in (Cause.missed, Cause.not_identity)
+    if misses and worst.multiple is not None:
+        text += f"; x+ is {worst.multiple:.4g} times what it should be"
+    return text
+
+
+def _about_loss(report: CheckReport) -> Iterator[Finding]:
+    spectrum, contraction = report.spectrum, report.contraction
+    if contraction is None or spectrum is None or spectrum.deficient:
+        return
+    if contraction.condition <= ORTHOGONAL and _is_straight(report):
+        rate = contraction.learning_rate
+        yield Finding(
+            Diagnosis.nearly_orthogonal,
+            f"J^T H_L J has the condition number {contraction.condition:.3g}: no "
+            "direction of x is much steeper than another, and P hardly bends",
+            "gradient descent is as good here: a physical gradient pays where P bends, "
+            "or scales directions differently",
+            f"GradientDescent(learning_rate={rate:.3g})",
+        )
+
+
+def _is_straight(report: CheckReport) -> bool:
+    """Whether Gauss-Newton is nearly exact as far as the samples go."""
+    rings = () if report.round_trips is None else report.round_trips.rings
+    left = rings[-1].gauss_newton if rings else None
+    return left is not None and left <= STRAIGHT
+
+
+def _about_noise(report: CheckReport) -> Iterator[Finding]:
+    noise = report.noise
+    if noise is None or noise.uncertainty is None:
+        return
+    given = noise.uncertainty
+    if given.relative > NOISY and given.gain > AMPLIFIED:
+        yield Finding(
+            Diagnosis.noise_too_high,
+            f"exact inversion would amplify your noise {given.gain:.3g} times, to "
+            f"{given.relative:.3g} times the size of x",
+            f"use RegularizedInverse(noise={given.size:.3g}), which stops where the "
+            "noise takes over",
+            "PhysicalGradient(step_size=1.0, inverse=RegularizedInverse(noise="
+            f"{given.size:.3g}))",
+        )
+
+
+def _about_rank(report: CheckReport, singular_around: bool) -> Iterator[Finding]:
+    spectrum = report.spectrum
+    if spectrum is None:
+        return
+    unseen, full = ", ".join(spectrum.unseen), min(spectrum.shape)
+    if not spectrum.deficient:
+        if spectrum.badly_scaled:
+            yield Finding(
+                Diagnosis.badly_scaled,
+                f"in these units J has rank {spectrum.rank} of {full}: beside the "
+                f"others z hardly shows {unseen}",
+                "give x and z units in which their entries are of one size; an exact "
+                "inverse does not mind, methods that use J do",
+                PHYSICAL,
+            )
+        return
+    rank = f"J has rank {spectrum.rank} of {full}"
+    if singular_around:
+        yield Finding(
+            Diagnosis.rank_deficient,
+            f"{rank}, at x0 and around it: z does not show {unseen}",
+            "leave these directions out of x, or take the shortest step, which leaves "
+            "them alone",
+            "PhysicalGradient(step_size=1.0, inverse=LinearizedInverse())",
+        )
+        return
+    yield Finding(
+        Diagnosis.singular_at_start,
+        f"{rank} at x0, and a higher one around it: there z does not show {unseen}",
+        "start elsewhere, off this point; or damp the step",
+        "LevenbergMarquardt()",
+    )
+
+
+def _about_shape(report: CheckReport) -> Iterator[Finding]:
+    spectrum = report.spectrum
+    if spectrum is None or spectrum.deficient:
+        return
+    rows, columns = spectrum.shape
+    if columns > rows:
+        more = spectrum.null_count - len(spectrum.unseen)
+        shown = [*spectrum.unseen, *([f"{more} more directions"] if more else [])]
+        yield Finding(
+            Diagnosis.more_x_than_z,
+            f"x has {columns} entries and z {rows}: z does not show {', '.join(shown)}",
+            "the preimage nearest to x is meant: f(z, x) of an analytic inverse must "
+            "return it, a numerical one finds it",
+            PHYSICAL,
+        )
+    if rows > columns:
+        yield Finding(
+            Diagnosis.more_z_than_x,
+            f"z has {rows} entries and x {columns}: most targets are out of range",
+            "the nearest point is taken (target_not_reachable) by a numerical inverse, "
+            "not by a formula; stop by stop=Stop(gradient=1e-4)",
+            NUMERICAL,
+        )
+
+
+def only(name: Diagnosis, words: str, advice: str) -> tuple[Finding, ...]:
+    """The one finding of a subject that cannot be examined further."""
+    return (Finding(name, words, advice),)
