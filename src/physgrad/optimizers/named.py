@@ -9,6 +9,7 @@ import optimistix as optx
 
 from physgrad.inverses.linearized import LinearizedInverse
 from physgrad.inverses.numerical import NumericalInverse, dogleg
+from physgrad.inverses.regularized import RegularizedInverse
 from physgrad.inverses.rule import Inverse
 from physgrad.inverses.spectral import SpectralInverse
 from physgrad.inverses.transposed import TransposedInverse
@@ -89,6 +90,7 @@ _INVERSES = {
     "numerical": _numerical,
     "linearized": LinearizedInverse,
     "spectral": SpectralInverse,
+    "regularized": RegularizedInverse,
     "transposed": TransposedInverse,
 }
 
