@@ -70,8 +70,9 @@ def tikhonov(matrix: Float[Array, "z x"], rows: Float[Array, "rows x"]) -> Tikho
 
     >>> import jax.numpy as jnp
     >>> family = tikhonov(jnp.array([[3.0]]), jnp.array([[4.0]]))
-    >>> family.back @ family.coordinates(jnp.array([2.0]), jnp.log(1.0))  # 6 / 25
-    Array([0.24], dtype=float32)
+    >>> d = family.back @ family.coordinates(jnp.array([2.0]), jnp.log(1.0))
+    >>> print(d.round(4))                                                 # 6 / (9 + 16)
+    [0.24]
 
     **Source:** Hansen, Rank-Deficient and Discrete Ill-Posed Problems, section 2.1;
     Golub and Van Loan, Matrix Computations, 4th ed., section 6.1.6.

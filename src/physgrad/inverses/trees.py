@@ -47,6 +47,7 @@ def ravel_like(name: str, tree: PyTree, space: str, like: PyTree) -> Flat:
 
     **Raises:** `ValueError` for another structure, or another shape of a leaf.
 
+    >>> import jax.numpy as jnp
     >>> ravel_like("prior", [jnp.ones(2)], "x", [jnp.zeros(2)])
     Array([1., 1.], dtype=float32)
     """
