@@ -47,10 +47,6 @@ def refused(call: Callable[[], Any], error: type[Exception], words: str) -> None
     assert words in message
 
 
-def pull(rule):
-    return pg.minimize(OBJECTIVE, pg.PhysicalGradient(1.0, rule), X0, 1)
-
-
 # What takes one positive number: its name, and how it is made.
 POSITIVE = {
     "step_size": [pg.PhysicalGradient, pg.Newton, pg.GaussNewton],
@@ -236,19 +232,6 @@ KINDS = {
         lambda: ANY.LinearizedInverse(solver="qr"),
         "solver must be None or a lineax solver, got 'qr'",
     ),
-    "noise of text": (
-        lambda: ANY.RegularizedInverse("loud"),
-        "noise must be a floating array, got 'loud'",
-    ),
-    "noise that is a switch": (lambda: ANY.RegularizedInverse(True), "got True"),
-    "prior of text": (
-        lambda: ANY.RegularizedInverse(0.1, {"a": "x"}),
-        "prior['a'] must be a floating array, got 'x'",
-    ),
-    "operator that is a number": (
-        lambda: ANY.RegularizedInverse(operator=2.0),
-        "or a lineax operator, got 2.0",
-    ),
     "simulator of a class": (
         lambda: ANY.Simulator(pg.Simulator),
         "forward must be a function",
@@ -330,50 +313,6 @@ VALUES = {
     "metric without entries": (
         lambda: pg.MatrixMetric(jnp.zeros((0, 0))),
         "metric must be a square matrix, got shape (0, 0)",
-    ),
-    "negative noise": (
-        lambda: pg.RegularizedInverse(-0.5),
-        "noise must be zero or positive, finite, got -0.5 at noise",
-    ),
-    "noise of NaN": (
-        lambda: pg.RegularizedInverse({"a": jnp.array([1.0, NAN])}),
-        "finite, got nan at noise['a'][1]",
-    ),
-    "infinite prior": (
-        lambda: pg.RegularizedInverse(0.1, jnp.array([INF])),
-        "prior must be finite, got inf at prior[0]",
-    ),
-    "noise of another shape": (
-        lambda: pull(pg.RegularizedInverse(jnp.ones(3))),
-        "noise must have the shape (1,) of z, got (3,)",
-    ),
-    "noise of another structure": (
-        lambda: pull(pg.RegularizedInverse([0.1])),
-        "noise must have the structure of z",
-    ),
-    "prior of another shape": (
-        lambda: pull(pg.RegularizedInverse(0.1, jnp.ones((1, 1)))),
-        "prior must have the shape (1,) of x, got (1, 1)",
-    ),
-    "prior of another structure": (
-        lambda: pull(pg.RegularizedInverse(0.1, {"a": jnp.ones(1)})),
-        "prior must have the structure of x",
-    ),
-    "unknown operator": (
-        lambda: pg.RegularizedInverse(operator="curl"),
-        "operator must be 'identity', 'gradient', 'laplacian', a matrix of shape",
-    ),
-    "operator with other columns": (
-        lambda: pull(pg.RegularizedInverse(0.1, operator=jnp.ones((2, 3)))),
-        "operator must have 1 columns like x, got 3",
-    ),
-    "operator that is a vector": (
-        lambda: pg.RegularizedInverse(operator=jnp.ones(3)),
-        "operator must be a matrix of shape (rows, x entries), got shape (3,)",
-    ),
-    "operator of NaN": (
-        lambda: pg.RegularizedInverse(operator=jnp.full((1, 1), NAN)),
-        "operator must be finite",
     ),
     "name without letters": (
         lambda: pg.Chain(double, double, names=("x", "", "z")),
