@@ -19,6 +19,7 @@ TITLES = {
     "rivals": "To the same loss: physgrad and other libraries",
     "million": "A million starts at once",
     "recording": "Recording on against off",
+    "conductivity": "A conductivity from its noisy solution",
     "cold": "The command, cold",
 }
 # Threads of BLAS get in the way of 2 by 2 matrices: SciPy's L-BFGS-B takes 100 ms in

@@ -190,13 +190,15 @@ RULES: dict[str, Callable[[], pg.Inverse]] = {
     "half": lambda: pg.SpectralInverse(0.5),
     "orthogonal": lambda: pg.SpectralInverse(0.0),
     "flat": lambda: pg.SpectralInverse(-1.0),
+    "regularized": lambda: pg.RegularizedInverse(noise=0.0),
+    "from-data": pg.RegularizedInverse,
     "transposed": pg.TransposedInverse,
 }
 PREIMAGES = ("exact", "numerical", "newton", "bfgs", "lbfgs", "dogleg")
 """Rules that promise P(x+) = z~."""
 SPECTRAL = ("spectral", "half", "orthogonal", "flat")
 """Powers 1, 1/2, 0 and -1 of the singular values."""
-LINEAR = ("linearized", "matrix-free", *SPECTRAL, "transposed")
+LINEAR = ("linearized", "matrix-free", *SPECTRAL, "from-data", "transposed")
 """Rules that promise nothing."""
 
 
@@ -211,6 +213,8 @@ WHERE = {
     "spectral": ("wide", "tall"),
     "orthogonal": ("square", "tall"),
     "flat": ("wide", "tall"),
+    "regularized": ("square", "wide", "tall"),
+    "from-data": ("wide", "tall"),
 }
 
 

@@ -29,6 +29,8 @@ FIXED = {
     "dogleg": families.RULES["dogleg"](),
     "half": pg.SpectralInverse(0.5),
     "orthogonal": pg.SpectralInverse(0.0),
+    "regularized": pg.RegularizedInverse(noise=0.02),
+    "from-data": pg.RegularizedInverse(),
     "transposed": pg.TransposedInverse(),
     "cubic": pg.AnalyticInverse(lambda z: jnp.cbrt(z)),
 }
@@ -143,6 +145,9 @@ INTO_TALL = [
     ("damped", "damped"),
     ("transposed", "linearized"),
     ("half", "linearized"),
+    ("cubic", "regularized"),
+    ("regularized", "linearized"),
+    ("linearized", "from-data"),
     ("linearized", "half"),
     ("orthogonal", "half"),
     ("numerical", "transposed"),

@@ -33,9 +33,9 @@ TARGETS = {
     "wide": np.array([2.0, -1.0]),
     "tall": np.array([2.0, -1.0, 0.5]),
 }
-# Other powers of the singular values are other methods. `exact` is no rule for a tall
-# simulator: its target lies outside the range.
-OTHER = {"transposed", *families.SPECTRAL} - {"spectral"}
+# Other powers of the singular values are other methods, and so is a tau from the data.
+# `exact` is no rule for a tall simulator: its target lies outside the range.
+OTHER = {"transposed", "from-data", *families.SPECTRAL} - {"spectral"}
 STEPS = [
     case
     for case in families.cases(r for r in families.RULES if r not in OTHER)

@@ -11,7 +11,7 @@ from families import COMPLETED, OF_SHAPE, cases, eps, in_float64, squared_step
 
 import physgrad as pg
 
-ALL = families.PREIMAGES + families.LINEAR
+ALL = (*families.PREIMAGES, *families.LINEAR, "regularized")
 FAILED = pg.Result.inverse_failed.code
 MAY_GIVE_UP = ("bfgs", "lbfgs", "dogleg")
 """Solvers that come to rest short of a preimage here and there, and say so."""

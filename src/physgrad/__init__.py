@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from physgrad.inverses.ladder import Ladder as Ladder
     from physgrad.inverses.linearized import LinearizedInverse as LinearizedInverse
     from physgrad.inverses.numerical import NumericalInverse as NumericalInverse
+    from physgrad.inverses.regularized import RegularizedInverse as RegularizedInverse
     from physgrad.inverses.rule import Evaluations as Evaluations
     from physgrad.inverses.rule import Inverse as Inverse
     from physgrad.inverses.rule import PullBack as PullBack
@@ -97,6 +98,7 @@ _HOME = {
     "Problem": "problems.problem",
     "PullBack": "inverses.rule",
     "Reached": "loop.stopping",
+    "RegularizedInverse": "inverses.regularized",
     "Result": "results",
     "Run": "trajectory",
     "RunError": "results",

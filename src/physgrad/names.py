@@ -147,6 +147,8 @@ _COUNT = _within(
 
 SOLVERS = ("dogleg", "lm", "newton", "lbfgs", "bfgs")
 """Solvers of the numerical inverse."""
+PENALTIES = ("identity", "gradient", "laplacian")
+"""Operators of the regularized inverse."""
 
 INVERSES: dict[str, dict[str, Key]] = {
     "own": {},
@@ -159,6 +161,10 @@ INVERSES: dict[str, dict[str, Key]] = {
     "spectral": {
         "power": Key(_FINITE, 0.5),
         "truncation": Key(_POSITIVE, None),
+    },
+    "regularized": {
+        "noise": Key(_NOT_NEGATIVE, None),
+        "operator": Key(_one_of(PENALTIES), "identity"),
     },
     "transposed": {},
     "ladder": {},
@@ -345,10 +351,11 @@ def usage() -> str:
         f"  {name:13}{', '.join(setting(key, of) for key, of in keys.items())}"
         for name, (_, keys, _) in OPTIMIZERS.items()
     ]
+    every = [method.keys for method in OPTIMIZERS.values()] + [*INVERSES.values()]
     choices = {
         key: of.kind.choices
-        for method in OPTIMIZERS.values()
-        for key, of in method.keys.items()
+        for keys in every
+        for key, of in keys.items()
         if of.kind.choices
     }
     lines += ["", "Values:"]

@@ -46,6 +46,8 @@ def test_every_inverse_has_its_name():
     assert rule("own") is None
     assert rule("notebook") is inverses["notebook"]
     assert rule("linearized,damping=0.5").damping == 0.5
+    safe = rule("regularized,noise=0.1,operator=laplacian")
+    assert float(safe.noise) == pytest.approx(0.1) and safe.operator.order == 2
     assert type(rule("transposed")).__name__ == "TransposedInverse"
     names = set()
     for solver in SOLVERS:

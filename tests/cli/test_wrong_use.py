@@ -52,6 +52,11 @@ from physgrad.names import (
         ("compare --optimizer pg:step_size=ten", "step_size must be a positive number"),
         ("compare --optimizer pg:metric=newtn", "unknown metric 'newtn'"),
         ("compare --optimizer pg:inverse=numercal", "did you mean 'numerical'?"),
+        ("compare --optimizer pg:inverse=regularized,noise=-1", "zero or a positive"),
+        (
+            "compare --optimizer pg:inverse=regularized,operator=laplace",
+            "did you mean 'laplacian'?",
+        ),
         ("compare --optimizer pg:damping=1", "it belongs to inverse=linearized"),
         ("compare --optimizer adam:b1=1", "b1 must be a number from 0 to below 1"),
         ("compare --optimizer lbfgs:history_length=1.5", "must be a whole number"),

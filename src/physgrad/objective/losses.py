@@ -8,12 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
-from physgrad.inverses.flat import Flat, Scalar, call_user, leaf_name, real_array
+from physgrad.inverses.flat import Flat, Scalar, call_user, leaf_name
 from physgrad.inverses.settings import brief
+from physgrad.inverses.trees import arrays, check_values
 
 
 class SquaredLoss(eqx.Module):
@@ -43,16 +43,18 @@ class SquaredLoss(eqx.Module):
     """Of each squared misfit; None for 1."""
 
     def __init__(self, target: PyTree, weight: PyTree = None):
-        self.target = _arrays("target", target)
-        self.weight = _arrays("weight", weight)
+        self.target = arrays("target", target)
+        self.weight = arrays("weight", weight)
         if not jax.tree.leaves(self.target):
             raise ValueError(f"target must have entries, got {brief(target)}")
-        _check_values("target", self.target, lambda v: np.isfinite(v), "finite")
-        _check_values(
+        hint = "; leave data out with weight=0"
+        check_values("target", self.target, lambda v: np.isfinite(v), "finite", hint)
+        check_values(
             "weight",
             self.weight,
             lambda v: np.isfinite(v) & (v >= 0),
             "zero or positive",
+            hint,
         )
 
     def __call__(self, z: PyTree) -> Scalar:
@@ -106,28 +108,6 @@ class SquaredLoss(eqx.Module):
                         f"simulator output {like.shape} vs {name} {leaf.shape}{place}: "
                         f"give the {name} the shape of z"
                     )
-
-
-def _arrays(name: str, tree: PyTree) -> PyTree:
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: real_array(leaf, leaf_name(name, path)), tree
-    )
-
-
-def _check_values(
-    name: str, tree: PyTree, accept: Callable[[np.ndarray], np.ndarray], expected: str
-) -> None:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if isinstance(leaf, Tracer):
-            continue
-        wrong = np.argwhere(~accept(np.asarray(leaf)))
-        if len(wrong):
-            value = np.asarray(leaf)[tuple(wrong[0])]
-            place = leaf_name(name, path) + "".join(f"[{i}]" for i in wrong[0])
-            raise ValueError(
-                f"{name} must be {expected}, got {value} at {place}; leave data out "
-                "with weight=0"
-            )
 
 
 class FlatLoss(eqx.Module):

@@ -9,6 +9,7 @@ import optimistix as optx
 
 from physgrad.inverses.linearized import LinearizedInverse
 from physgrad.inverses.numerical import NumericalInverse
+from physgrad.inverses.regularized import RegularizedInverse
 from physgrad.inverses.root_solver import dogleg
 from physgrad.inverses.rule import Inverse
 from physgrad.inverses.spectral import SpectralInverse
@@ -94,6 +95,7 @@ _INVERSES = {
     "numerical": _numerical,
     "linearized": LinearizedInverse,
     "spectral": SpectralInverse,
+    "regularized": RegularizedInverse,
     "transposed": TransposedInverse,
     "ladder": default_rule,
 }
