@@ -211,6 +211,23 @@ KINDS = {
         ),
         "preconditioner must be a function M(dz, x), got 3",
     ),
+    "rungs that are no list": (
+        lambda: ANY.Ladder(pg.NumericalInverse()),
+        "rungs must be a list of rules, got ",
+    ),
+    "rung that is None": (lambda: ANY.Ladder([None]), "a rung must be a rule, got"),
+    "rung that is a function": (
+        lambda: ANY.Ladder([double]),
+        "wrap it: AnalyticInverse(double)",
+    ),
+    "acceptance that is a class": (
+        lambda: ANY.PhysicalGradient(0.3, acceptance=pg.Monotone),
+        "make one: Monotone(...)",
+    ),
+    "acceptance that is a number": (
+        lambda: ANY.PhysicalGradient(0.3, acceptance=1),
+        "acceptance must be None, 'monotone', 'trust-region'",
+    ),
     "optimistix solver by name": (
         lambda: ANY.OptimistixOptimizer("bfgs"),
         "solver must be an optimistix",

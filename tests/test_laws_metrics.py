@@ -248,3 +248,27 @@ def test_matrix_free_steps_are_the_dense_ones(shape):
             dense = damped_step(shape, member, x, damping, dtype)[0]
             free = damped_step(shape, member, x, damping, dtype, solver)[0]
             assert relative(free, dense) <= 200 * tolerance, (member.name, damping)
+
+
+def test_a_fitted_transposed_step_is_the_nearest_along_its_direction(dtype):
+    """alpha minimizes |R (alpha J J^T B dz - dz)|; scaling B or z changes nothing."""
+    matrix = np.array([[2.0, 1.0], [-1.0, 3.0], [0.5, 0.5]])
+    weight, dz = np.array([1.0, 4.0, 0.5]), np.array([1.0, -2.0, 0.5])
+    descent = matrix.T @ (weight * dz)
+    image = matrix @ descent
+    alpha = (image @ (weight * dz)) / (image @ (weight * image))
+    for scale in (1.0, 1e6):
+        loss = pg.SquaredLoss(
+            jnp.asarray(dz, dtype), jnp.asarray(scale * weight, dtype)
+        )
+        simulator = pg.Simulator(
+            lambda x: jnp.asarray(matrix, x.dtype) @ x,
+            pg.TransposedInverse(fitted=True),
+        )
+        run = pg.minimize(
+            pg.Objective(simulator, loss),
+            pg.PhysicalGradient(1.0),
+            jnp.zeros(2, dtype),
+            1,
+        )
+        assert np.allclose(run.x, alpha * descent, rtol=1e-5)

@@ -25,7 +25,7 @@ from physgrad.results import Result
 def default_rule() -> Ladder:
     """The rule of a simulator that brings none: numerical, damped, transposed."""
     damped = LinearizedInverse(damping=1e-3, relative=True)
-    return Ladder([NumericalInverse(), damped, TransposedInverse()])
+    return Ladder([NumericalInverse(), damped, TransposedInverse(fitted=True)])
 
 
 class Simulator(eqx.Module):

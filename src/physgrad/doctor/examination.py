@@ -32,6 +32,7 @@ from physgrad.doctor.report import (
 )
 from physgrad.doctor.samples import Sample, offender, round_trips, take_samples
 from physgrad.doctor.subject import Fault, Matrix, Subject, attempt
+from physgrad.inverses.ladder import rungs_of
 from physgrad.inverses.settings import brief, describe, whole_number
 from physgrad.loop.start import checked_start
 from physgrad.objective.objective import Objective
@@ -129,7 +130,15 @@ def _patient(
         )
     if x0 is None:
         raise TypeError("check needs x0, the point to examine the simulator at")
-    return simulator if known else Simulator(simulator), loss, x0
+    return _with_first_rungs(simulator if known else Simulator(simulator)), loss, x0
+
+
+def _with_first_rungs(simulator: Simulator | Chain) -> Simulator | Chain:
+    """With the best rule of each ladder only: the ones below would hide its faults."""
+    if isinstance(simulator, Chain):
+        links = [_with_first_rungs(link) for link in simulator.simulators]
+        return Chain(*links, names=simulator.space_names)
+    return Simulator(simulator.forward, rungs_of(simulator.inverse)[0])
 
 
 def _words(patient: Simulator | Chain) -> str:

@@ -228,18 +228,12 @@ def _forward(simulator: Any, start: PyTree, x: Flat) -> Flat:
 def _pull_back(simulator: Any, start: PyTree, state: State, z_target: Flat) -> PullBack:
     flat, _ = flat_map(simulator.functions, start)
     metric = identity_metric(z_target)
-    return _plain(simulator.rule.pull_back(flat, z_target, state, metric))
+    return simulator.rule.pull_back(flat, z_target, state, metric)
 
 
 def _verify(simulator: Any, start: PyTree, state: State) -> PullBack:
     flat, _ = flat_map(simulator.functions, start)
-    return _plain(simulator.rule.verify(flat, state))
-
-
-def _plain(answer: PullBack) -> PullBack:
-    """The answer without its metric, which is no array."""
-    numbers = answer.x, answer.z, answer.residual, answer.result
-    return PullBack(*numbers, jnp.asarray(answer.tolerance), jnp.asarray(answer.cause))
+    return simulator.rule.verify(flat, state)
 
 
 def _jvp(simulator: Any, start: PyTree, tangent: Flat) -> Flat:

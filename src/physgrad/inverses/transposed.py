@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from physgrad.inverses.certificate import report
-from physgrad.inverses.flat import Flat, FlatMap
+from physgrad.inverses.flat import Flat, FlatMap, Scalar
 from physgrad.inverses.rule import (
     Evaluations,
     Inverse,
@@ -13,6 +15,7 @@ from physgrad.inverses.rule import (
     PullBack,
     identity_metric,
 )
+from physgrad.inverses.settings import flag
 from physgrad.inverses.state import State
 
 
@@ -23,6 +26,12 @@ class TransposedInverse(Inverse):
     learning rate eta. It promises nothing about P(x+): the residual is reported, its
     tolerance is infinite. The metric it hands on is I.
 
+    **Arguments:**
+
+    - `fitted`: whether to multiply the step by the length alpha that brings J dx
+        nearest to z~ - z, in the metric B: the Cauchy point, which suits any units.
+        The metric handed on is then I / alpha.
+
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 2 * x, lambda z: jnp.sum(z**2))
     >>> rule = pg.TransposedInverse()
@@ -30,7 +39,12 @@ class TransposedInverse(Inverse):
     >>> run = pg.minimize(objective, descent, jnp.array([1.0]), num_steps=1)
     >>> print(f"{run.x[0]:.4f}")                              # 1 - 0.1 * 8
     0.2000
+
+    **Source:** Nocedal and Wright, Numerical Optimization, 2nd ed., section 4.1.
     """
+
+    fitted: bool = eqx.field(converter=flag("fitted"), static=True, default=False)
+    """Whether to scale the step to the Cauchy point."""
 
     def pull_back(
         self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
@@ -38,12 +52,27 @@ class TransposedInverse(Inverse):
         root = metric.root()
         pulled = root.transpose().mv(root.mv(z_target - state.z))  # B (z~ - z)
         _, transposed = jax.vjp(forward, state.x)
-        x = state.x + transposed(pulled)[0]
-        return report(forward, x, z_target, Evaluations(vjp=1))
+        (dx,) = transposed(pulled)
+        if not self.fitted:
+            return report(forward, state.x + dx, z_target, Evaluations(vjp=1))
+        image = root.mv(jax.jvp(forward, (state.x,), (dx,))[1])
+        # |J dx|_B^2 / |dx|^2, the units apart so that squares cannot overflow
+        unit = jnp.linalg.norm(image) / _or_one(jnp.linalg.norm(dx))
+        inverse_length = unit**2
+        x = state.x + dx / _or_one(inverse_length)
+        cost = Evaluations(vjp=1, jvp=1)
+        return report(forward, x, z_target, cost, inverse_length)
 
     def handed_on(
         self, answer: PullBack, forward: FlatMap, state: State, metric: Metric
     ) -> Metric:
-        """B1 = I."""
-        del answer, forward, metric
-        return identity_metric(state.x)
+        """B1 = I, or I / alpha."""
+        del forward, metric
+        identity = identity_metric(state.x)
+        if not self.fitted:
+            return identity
+        return Metric(identity.root() * jnp.sqrt(answer.damping))
+
+
+def _or_one(size: Scalar) -> Scalar:
+    return jnp.where(size > 0, size, 1.0)
