@@ -207,3 +207,30 @@ def check_cube(method, shape):
     assert run.result == "completed", run.message
     assert run.x.shape == shape and run.trajectory["z"].shape == (31, *shape)
     np.testing.assert_allclose(run.x, 2.0, rtol=2e-3)
+
+
+def test_a_formula_without_derivatives_has_those_of_the_implicit_function():
+    """Also with respect to a coefficient of the simulator; one called back to NumPy."""
+
+    def formula(z):
+        like = jax.ShapeDtypeStruct(z.shape, z.dtype)
+        return jax.pure_callback(np.cbrt, like, z, vmap_method="expand_dims")
+
+    with jax.enable_x64(True):
+
+        def end(implicit, target, x0):
+            rule = pg.AnalyticInverse(formula, implicit=implicit)
+            simulator = pg.Simulator(lambda x: x**3, rule)
+            objective = pg.Objective(simulator, pg.SquaredLoss(target))
+            return jnp.sum(pg.iterate(objective, pg.PhysicalGradient(0.4), x0, 3).x)
+
+        at, h = (jnp.array([8.0]), jnp.array([1.0])), 1e-5
+        got = jax.grad(lambda *at: end(True, *at), argnums=(0, 1))(*at)
+        for place in range(2):
+            ends = []
+            for sign in (1, -1):
+                moved = [a + sign * h * (i == place) for i, a in enumerate(at)]
+                ends.append(end(True, *moved))
+            assert np.allclose(got[place], (ends[0] - ends[1]) / (2 * h), rtol=1e-6)
+        with pytest.raises(TypeError, match="implicit=True"):
+            jax.grad(lambda x0: end(False, at[0], x0))(at[1])

@@ -49,7 +49,7 @@ def test_the_default_is_the_numerical_rule_where_that_holds(member, dtype):
         for rule in (default_rule(), NUMERICAL)
     ]
     assert np.array_equal(steps[0].state.x, steps[1].state.x)
-    assert int(steps[0].certificate.rung) == 0
+    assert steps[0].certificate is not None and steps[0].certificate.rung == 0
     counts = [jax.tree.leaves(step.evaluations) for step in steps]
     assert counts[0] == counts[1]  # the rungs below were not evaluated
 
@@ -60,6 +60,11 @@ def test_the_first_rule_that_holds_serves_and_is_named():
     assert ended.result == "completed"
     assert "NumericalInverse served 4 of 6 recorded steps" in ended.message
     assert np.allclose(ended.trajectory["z"][:, 0], 8 * 0.5 ** np.arange(7), rtol=1e-5)
+
+
+def test_a_ladder_without_rungs_is_refused():
+    with pytest.raises(ValueError, match="at least one rung, got none"):
+        pg.Ladder([])
 
 
 def test_a_ladder_in_a_ladder_is_one():

@@ -10,11 +10,14 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
+import optimistix as optx
+from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from physgrad.inverses.certificate import certificate_tolerance, certify, round_trip
-from physgrad.inverses.flat import Flat, FlatMap, call_user, leaf_name
+from physgrad.inverses.flat import Flat, FlatMap, Scalar, call_user, leaf_name
 from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
 from physgrad.inverses.settings import brief, flag
 from physgrad.inverses.state import State
@@ -32,6 +35,8 @@ class AnalyticInverse(Inverse):
         nearest one that is finite is taken; fill what does not exist with NaN. (For
         reverse derivatives of a run guard the argument of a root with `jnp.where`,
         too: the derivative of a NaN that is not taken is NaN.)
+    - `implicit`: True for derivatives of a run by the implicit function theorem, from
+        J, instead of those of the function: for one that calls back to NumPy or loops.
 
     The certificate promises |P(x+) - z~| <= sqrt(eps) |z~ - z| + 16 eps scale. A
     formula that misses, returns NaN or jumps to another branch ends the run as
@@ -60,6 +65,8 @@ class AnalyticInverse(Inverse):
     """f(z) or f(z, x)."""
     branches: bool = eqx.field(converter=flag("branches"), static=True, default=False)
     """Whether the function returns all preimages."""
+    implicit: bool = eqx.field(converter=flag("implicit"), static=True, default=False)
+    """Whether derivatives are those of the implicit function."""
 
     def __check_init__(self) -> None:
         takes_state(self.function)
@@ -70,9 +77,12 @@ class AnalyticInverse(Inverse):
         del metric  # an exact preimage leaves no misfit to be measured
         rtol = jnp.sqrt(jnp.finfo(z_target.dtype).eps)
         preimage = partial(self._preimage, forward)
+        x = preimage(z_target, state)
+        if self.implicit:
+            x = _implicitly(forward, z_target, x)
         return certify(
             forward,
-            preimage(z_target, state),
+            x,
             z_target,
             state,
             certificate_tolerance(forward, z_target, state, rtol),
@@ -84,15 +94,46 @@ class AnalyticInverse(Inverse):
         return round_trip(forward, self._preimage(forward, state.z, state), state)
 
     def _preimage(self, forward: FlatMap, z: Flat, state: State) -> Flat:
+        if self.implicit:  # the formula itself need not have derivatives
+            z, state = lax.stop_gradient((z, state))
         like = forward.unravel_x(state.x)
         arguments = (forward.unravel_z(z), like)[
             : 2 if takes_state(self.function) else 1
         ]
-        x = call_user(self.function, "the inverse", *arguments)
+        x = _called(self.function, arguments)
         _check_like(x, like, self.branches)
         if not self.branches:
             return ravel_pytree(x)[0]
         return _nearest(jax.vmap(lambda branch: ravel_pytree(branch)[0])(x), state.x)
+
+
+def _called(function: Callable, arguments: tuple[Any, ...]) -> Any:
+    try:
+        return call_user(function, "the inverse", *arguments)
+    except ValueError as error:
+        if "do not support JVP" not in str(error):
+            raise
+        raise TypeError(
+            "the inverse calls back to Python, which cannot be differentiated; "
+            "AnalyticInverse(f, implicit=True) takes the derivatives of the simulator"
+        ) from error
+
+
+def _implicitly(forward: FlatMap, z_target: Flat, x: Flat) -> Flat:
+    """x with the derivatives that P(x) = z~ gives it: J^+ (dz~ - dP)."""
+    adjoint = optx.ImplicitAdjoint(lx.AutoLinearSolver(well_posed=False))
+    return adjoint.apply(
+        # lambdas, since a type checker turns named functions into closures, which
+        # cannot be differentiated implicitly
+        lambda inputs: (inputs[2], None),
+        lambda x, _, inputs: jax.grad(_half_squared_misfit)(x, *inputs[:2]),
+        (forward, z_target, x),
+        frozenset(),
+    )[0]
+
+
+def _half_squared_misfit(x: Flat, forward: FlatMap, z_target: Flat) -> Scalar:
+    return 0.5 * jnp.sum((forward(x) - z_target) ** 2)
 
 
 def _nearest(points: Float[Array, "branches x"], x: Flat) -> Flat:
