@@ -135,7 +135,7 @@ def checked(
     x, eps = step.state.x, jnp.finfo(state.x.dtype).eps
     back = largest(x - memory.before) <= ALIKE * eps * largest(x)
     moved = largest(x - state.x) > jnp.sqrt(eps) * largest(x)
-    assert step.certificate is not None
+    certificate = step.certificate or _certificate(memory.start)
     to_and_fro = back & moved & (step.result <= LAST_CODE_THAT_GOES_ON)
     failed = memory.start.result != Result.completed.code
     result = jnp.where(to_and_fro, Result.stalled.code, step.result)
@@ -144,8 +144,8 @@ def checked(
         _certificate(memory.start),
         eqx.tree_at(
             lambda c: c.cause,
-            step.certificate,
-            jnp.where(to_and_fro, Cause.alternates.code, step.certificate.cause),
+            certificate,
+            jnp.where(to_and_fro, Cause.alternates.code, certificate.cause),
         ),
     )
     result = jnp.where(failed, memory.start.result, result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,7 +22,7 @@ from physgrad.inverses.flat import (
     power_of_two,
 )
 from physgrad.inverses.jacobian import dense_jacobian, fits, is_tall, jacobian_cost
-from physgrad.inverses.root_solver import Steps
+from physgrad.inverses.root_solver import Steps, precondition
 from physgrad.inverses.rule import Code, Count, Evaluations
 from physgrad.inverses.state import State
 from physgrad.results import Cause
@@ -197,16 +197,9 @@ def _try(
 ) -> _End:
     """Go for the target of one part, and look at what was found."""
     state = part.state
-    slopes = part.slopes(state.x) if steps.is_dense else None
-    units = _units(part, steps, slopes)
-    begin, limit = state.x, jnp.asarray(jnp.inf, state.x.dtype)
-    if slopes is not None:
-        misfit = part.misfit_at_start()
-        prediction = state.x - _solution(slopes * units, misfit) * units
-        begin = jnp.where(from_prediction, prediction, state.x)
-        limit = jnp.where(from_prediction, misfit @ misfit, limit)
-    end = _solve(part, steps, begin / units, units, limit, budget, while_loop)
-    x = units * end.x
+    begin = _begin(part, steps, from_prediction)
+    end = _solve(part, steps, begin, budget, while_loop)
+    x = begin.units * end.x
     held = jnp.all(end.residual <= part.tolerance)
 
     jumped, looking = jumps(part.forward, x, part.z_target, state, part.tolerance)
@@ -218,6 +211,31 @@ def _try(
     cause = jnp.where(held | at_rest, Cause.none.code, Cause.out_of_budget.code)
     cause = jnp.where(held & jumped, Cause.jumped.code, cause)
     return _End(x, held, cause, _cost(part, steps, end.steps) + looking)
+
+
+class _Begin(NamedTuple):
+    """Where the solver starts."""
+
+    x: Flat
+    """In its units."""
+    units: Flat
+    limit: Scalar
+    """The squared misfit above which the first point is of no use."""
+
+
+def _begin(part: Target, steps: Steps, from_prediction: Bool[Array, ""]) -> _Begin:
+    """At x, or at the linearized prediction: there the misfit must have fallen."""
+    x, far = part.state.x, jnp.asarray(jnp.inf, part.state.x.dtype)
+    if not steps.is_dense:
+        units = _units(part, steps, None)
+        return _Begin(x / units, units, far)
+    slopes, misfit = part.slopes(x), part.misfit_at_start()
+    units = _units(part, steps, slopes)
+    prediction = x - _solution(slopes * units, misfit) * units
+    begin = jnp.where(from_prediction, prediction, x)
+    return _Begin(
+        begin / units, units, jnp.where(from_prediction, misfit @ misfit, far)
+    )
 
 
 def _cost(part: Target, steps: Steps, count: Code) -> Evaluations:
@@ -249,16 +267,12 @@ class _Progress(eqx.Module):
 def _solve(
     part: Target,
     steps: Steps,
-    x: Flat,
-    units: Flat,
-    limit: Scalar,
+    begin: _Begin,
     budget: Count,
     while_loop: Callable,
 ) -> _Progress:
-    """Step the solver until the certificate holds, it comes to rest, or it is spent.
-
-    Or at once, where the first squared misfit is above `limit`.
-    """
+    """Step the solver until the certificate holds, it comes to rest, or it is spent."""
+    x, units, limit = begin
     solver, nothing = steps.solver(_preconditioner(part, steps, units)), frozenset()
     patience = PATIENCE_OF_LINE_SEARCH if steps.minimizes else PATIENCE
     goal = part.goal()
@@ -316,13 +330,13 @@ def _preconditioner(
     part: Target, steps: Steps, units: Flat
 ) -> lx.AbstractLinearOperator | None:
     """About the inverse of R J units / unit, from the user's of J."""
-    if steps.preconditioner is None:
+    preconditioner, root = steps.preconditioner, part.root
+    if preconditioner is None:
         return None
-    root = part.root
 
     def approximate(misfit: Flat) -> Flat:
         dz = lx.linear_solve(root, part.unit * misfit).value
-        return steps.precondition(part.forward, part.state.x, dz) / units
+        return precondition(preconditioner, part.forward, part.state.x, dz) / units
 
     like_z = jax.eval_shape(lambda: part.state.z)
     return lx.FunctionLinearOperator(approximate, like_z)

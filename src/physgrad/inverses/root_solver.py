@@ -59,14 +59,14 @@ class Steps(eqx.Module):
             linear_solver = _Preconditioned(linear_solver, preconditioner)
         return optx.Dogleg(rtol=1e-8, atol=1e-8, linear_solver=linear_solver)
 
-    def precondition(self, forward: FlatMap, x: Flat, dz: Flat) -> Flat:
-        """M(dz, x) between flat vectors (`TypeError` for an answer unlike x)."""
-        assert self.preconditioner is not None
-        like = forward.unravel_x(x)
-        arguments = forward.unravel_z(dz), like
-        dx = call_user(self.preconditioner, "the preconditioner", *arguments)
-        _check_like(dx, like)
-        return ravel_pytree(dx)[0]
+
+def precondition(preconditioner: Callable, forward: FlatMap, x: Flat, dz: Flat) -> Flat:
+    """M(dz, x) between flat vectors (`TypeError` for an answer unlike x)."""
+    like = forward.unravel_x(x)
+    arguments = forward.unravel_z(dz), like
+    dx = call_user(preconditioner, "the preconditioner", *arguments)
+    _check_like(dx, like)
+    return ravel_pytree(dx)[0]
 
 
 def _check_like(dx: Any, x: Any) -> None:
