@@ -65,9 +65,9 @@ class NumericalInverse(Inverse):
     - `preconditioner`: for such a solver, a function M(dz, x) that returns about
         J^-1 dz, linear in dz; dz is a PyTree like z, x the present one.
 
-    **Raises:** `TypeError` for solvers of another kind, or a preconditioner that
-    returns something unlike x; `ValueError` for a tolerance or a number of steps that
-    is not positive, or a root finder on a simulator that is not square.
+    **Raises:** `TypeError` for solvers of another kind; `ValueError` for a tolerance or
+    a number of steps that is not positive; when used, for a preconditioner that returns
+    something unlike x, or a root finder on a simulator that is not square.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: x**3, lambda z: jnp.sum((z - 8) ** 2))

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import lineax as lx
 import optimistix as optx
-from jax.flatten_util import ravel_pytree
 
-from physgrad.inverses.flat import Flat, FlatMap, call_user, leaf_name
+from physgrad.inverses.flat import Flat, FlatMap, call_user
+from physgrad.inverses.trees import ravel_like
 
 Solver = (
     optx.AbstractLeastSquaresSolver | optx.AbstractMinimiser | optx.AbstractRootFinder
@@ -61,30 +60,11 @@ class Steps(eqx.Module):
 
 
 def precondition(preconditioner: Callable, forward: FlatMap, x: Flat, dz: Flat) -> Flat:
-    """M(dz, x) between flat vectors (`TypeError` for an answer unlike x)."""
+    """M(dz, x) between flat vectors (`ValueError` for an answer unlike x)."""
     like = forward.unravel_x(x)
     arguments = forward.unravel_z(dz), like
     dx = call_user(preconditioner, "the preconditioner", *arguments)
-    _check_like(dx, like)
-    return ravel_pytree(dx)[0]
-
-
-def _check_like(dx: Any, x: Any) -> None:
-    got, expected = jax.tree.structure(dx), jax.tree.structure(x)
-    if got != expected:
-        raise TypeError(
-            f"the preconditioner must return the structure of x, {expected}, got {got}"
-        )
-    pairs = zip(
-        jax.tree_util.tree_leaves_with_path(x), jax.tree.leaves(dx), strict=True
-    )
-    for (path, want), leaf in pairs:
-        shape = getattr(leaf, "shape", ())
-        if shape != want.shape:
-            raise TypeError(
-                f"the preconditioner must return {leaf_name('x', path)} of shape "
-                f"{want.shape}, got {shape}"
-            )
+    return ravel_like("the preconditioner's answer", dx, "x", like)
 
 
 class _Preconditioned(lx.AbstractLinearSolver):
