@@ -36,8 +36,9 @@ def pulled(forward, rule, x, target, weight):
     state = flat.start(x)
     step = pg.NewtonMetric().step(flat.loss, state.z)
     answer = rule.pull_back(flat.simulator, state.z + step.dz, state, step.metric)
+    metric = rule.handed_on(answer, flat.simulator, state, step.metric)
     unit = jnp.eye(x.size, dtype=x.dtype)
-    factor = jax.vmap(answer.metric.root().mv, out_axes=1)(unit)
+    factor = jax.vmap(metric.root().mv, out_axes=1)(unit)
     certificate = answer.residual, answer.tolerance, answer.result
     return answer.x, answer.z, *certificate, factor
 
@@ -61,7 +62,7 @@ def ill_posed(seed, rows=24, decades=4.0):
 def tikhonov(matrix, rows, vector, weight):
     """argmin |A x - b|^2 + weight |L x|^2, in float64."""
     stacked = np.concatenate([matrix, np.sqrt(weight) * rows])
-    target = np.concatenate([vector, np.zeros(len(rows))])
+    target = np.concatenate([vector, np.zeros((len(rows), *vector.shape[1:]))])
     return np.linalg.lstsq(stacked, target, rcond=None)[0]
 
 
@@ -114,12 +115,72 @@ def test_the_error_is_not_much_worse_than_that_of_the_best_tau(seed, operator, d
     forward, arrays = Matrix(jnp.asarray(matrix, dtype)), tuple(arrays)
     for level, factor in ((noise, 2.5), (None, 4.0)):
         rule = pg.RegularizedInverse(level, operator=operator)
-        got, reached, _, _, result, _ = pulled(forward, rule, *arrays)
+        got, _, residual, tolerance, result, _ = pulled(forward, rule, *arrays)
         assert result == COMPLETED
         assert np.linalg.norm(np.asarray(got) - x) <= factor * best, level
-        if level is not None:
-            size = np.mean(((np.asarray(reached, float) - target) / noise) ** 2)
-            assert 0.95 <= size <= 1.05
+        assert residual <= tolerance
+
+
+def risks(matrix, rows, vector, weight, noise, inverse_taus):
+    """sum (misfit / noise)^2 + 2.8 trace for each tau, of entries with a weight."""
+    root, found = np.sqrt(2 * weight)[:, None], []
+    for inverse_tau in inverse_taus:
+        influence = matrix @ tikhonov(
+            root * matrix, rows, np.diag(root[:, 0]), inverse_tau
+        )
+        ratio = ((vector - influence @ vector) / noise)[weight > 0]
+        found.append(np.sum(ratio**2) + 2.8 * np.trace(influence))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_with_noise_known_tau_has_the_least_predictive_risk(operator, dtype):
+    """By a dense scan; noise and weight differ from entry to entry, some are masked."""
+    matrix, x, z = ill_posed(3, decades=2.0)
+    rng = np.random.default_rng(3)
+    noise = rng.uniform(0.01, 0.05, z.size)
+    weight = np.where(np.arange(z.size) < 20, rng.uniform(0.5, 2.0, z.size), 0.0)
+    target = z + noise * rng.standard_normal(z.size)
+    arrays = (jnp.asarray(a, dtype) for a in (0 * x, target, weight))
+    rule = pg.RegularizedInverse(jnp.asarray(noise, dtype), operator=operator)
+    _, _, residual, tolerance, result, factor = pulled(
+        Matrix(jnp.asarray(matrix, dtype)), rule, *arrays
+    )
+    assert result == COMPLETED and residual <= tolerance
+    rows, factor = rows_of(operator, SIZE), np.asarray(factor, float)
+    q, gram = rows.T @ rows, matrix.T @ (2 * weight[:, None] * matrix)
+    inverse_tau = np.sum((factor.T @ factor - gram) * q) / np.sum(q * q)
+    scanned = 10.0 ** np.arange(-8, 8, 0.05)
+    problem = matrix, rows, target, weight, noise
+    least = np.min(risks(*problem, scanned))
+    assert risks(*problem, [inverse_tau])[0] <= least + 0.01
+
+
+def test_over_many_draws_of_the_noise_the_error_is_near_the_best_and_x_rests():
+    """Known noise: in the middle within 15 % of the best tau, in nine of ten by 2.
+
+    And then x stays, whether its misfit is below or above the mean of the noise.
+    """
+    matrix, x, z = ill_posed(0)
+    noise = 1e-2 * np.sqrt(np.mean(z**2))
+    draws = np.random.default_rng(1).standard_normal((60, z.size))
+    forward, start = Matrix(jnp.asarray(matrix)), jnp.asarray(0 * x)
+    method = pg.PhysicalGradient(1.0, pg.RegularizedInverse(noise))
+
+    def ran(target: Array) -> Array:
+        objective = pg.Objective(forward, pg.SquaredLoss(target))
+        return pg.iterate(objective, method, start, 3).spaces["x"]
+
+    targets = z + noise * draws
+    points = jax.jit(jax.vmap(ran))(jnp.asarray(targets))
+    rows = rows_of("identity", SIZE)
+    best = [best_error(matrix, rows, target, x) for target in targets]
+    ratios = np.linalg.norm(points[:, 1] - x, axis=1) / best
+    assert np.median(ratios) <= 1.15 and np.quantile(ratios, 0.9) <= 2.0
+    sizes = np.mean(((points[:, 1] @ matrix.T - targets) / noise) ** 2, axis=1)
+    assert np.min(sizes) < 1 < 1.05 < np.max(sizes)
+    for later in (2, 3):
+        assert np.array_equal(points[:, later], points[:, 1])
 
 
 def test_without_noise_it_is_the_pseudo_inverse(dtype):
@@ -133,13 +194,13 @@ def test_without_noise_it_is_the_pseudo_inverse(dtype):
                 np.linspace(-1.0, 2.0, family.size),
             )
             z, jacobian = in_float64(family, member, x)
-            step = families.squared_step(
-                family, member, pg.RegularizedInverse(0.0), x, target, dtype
-            )
             expected = np.linalg.lstsq(jacobian, target - z, rcond=1e-6)[0]
-            got = np.asarray(step.state.x, float) - x
-            assert relative(got, expected) <= 1e3 * eps(dtype), (shape, member.name)
-            assert step.result == (UNREACHABLE if shape == "tall" else COMPLETED)
+            for noise in (0.0, 1e-30):
+                rule = pg.RegularizedInverse(noise)
+                step = families.squared_step(family, member, rule, x, target, dtype)
+                got = np.asarray(step.state.x, float) - x
+                assert relative(got, expected) <= 1e3 * eps(dtype), (shape, member.name)
+                assert step.result == (UNREACHABLE if shape == "tall" else COMPLETED)
 
 
 def test_x_stays_where_it_is_within_the_noise(dtype):
@@ -176,23 +237,6 @@ def test_a_fixed_prior_is_where_the_answer_is_pulled_to(dtype):
     assert relative(*ends) <= 1e-2
 
 
-def test_noise_may_differ_from_entry_to_entry_and_masked_entries_do_not_count(dtype):
-    """sum ((P(x+) - z~) / noise)^2 is the number of entries that have a weight."""
-    matrix, x, z = ill_posed(3)
-    rng = np.random.default_rng(3)
-    noise = rng.uniform(0.01, 0.05, z.size)
-    weight = np.where(np.arange(z.size) < 20, 1 / noise**2, 0.0)
-    target = z + noise * rng.standard_normal(z.size)
-    arrays = (jnp.asarray(a, dtype) for a in (0 * x, target, weight))
-    rule = pg.RegularizedInverse(jnp.asarray(noise, dtype))
-    _, reached, residual, tolerance, result, _ = pulled(
-        Matrix(jnp.asarray(matrix, dtype)), rule, *arrays
-    )
-    ratio = ((np.asarray(reached, float) - target) / noise)[:20]
-    assert result == COMPLETED and residual <= tolerance
-    assert abs(np.mean(ratio**2) - 1) <= 0.05
-
-
 def test_a_noise_too_small_is_named_and_the_nearest_point_taken(dtype):
     matrix, x, z = ill_posed(4, decades=1.0)
     target = z + np.random.default_rng(4).standard_normal(z.size)
@@ -201,11 +245,12 @@ def test_a_noise_too_small_is_named_and_the_nearest_point_taken(dtype):
         Matrix(jnp.asarray(matrix, dtype)), pg.RegularizedInverse(1e-2), *arrays
     )
     assert result == UNREACHABLE and residual > tolerance
-    assert relative(got, np.linalg.pinv(matrix) @ target) <= 1e3 * eps(dtype)
+    # tau is as weak as that noise asks for: (noise / misfit)^2 from the nearest point
+    assert relative(got, np.linalg.pinv(matrix) @ target) <= 1e-3
 
 
 def test_bent_simulators_are_fitted_up_to_the_noise_too(dtype):
-    """z = A (x + x^3 / 3): nothing is linear, the discrepancy still holds."""
+    """z = A (x + x^3 / 3): nothing is linear, the certificate still holds."""
     matrix, x, _ = ill_posed(6)
     z = matrix @ (x + x**3 / 3)
     noise = 1e-2 * np.sqrt(np.mean(z**2))
@@ -221,8 +266,8 @@ def test_bent_simulators_are_fitted_up_to_the_noise_too(dtype):
         method = pg.PhysicalGradient(1.0, pg.RegularizedInverse(noise, None, operator))
         run = pg.minimize(pg.Objective(bent, loss), method, x0, num_steps=2)
         assert run.result == "completed"
-        size = np.mean(((bent(run.x) - target) / noise) ** 2)
-        assert 0.9 <= size <= 1.05
+        certificates = run.trajectory.certificates
+        assert np.all(certificates.residuals <= certificates.tolerances)
         assert np.linalg.norm(run.x - x) <= 0.7 * np.linalg.norm(x)
         assert np.array_equal(*run.trajectory["x"][1:])  # within the noise it stays
 
@@ -269,18 +314,6 @@ def test_batches_are_the_single_answers(dtype):
     assert ends.dtype == dtype
     for batched, target in zip(ends, targets, strict=True):
         assert relative(batched, end(jnp.asarray(target, dtype))) <= 1e4 * eps(dtype)
-
-
-def test_forward_derivatives_are_those_of_the_damped_step():
-    matrix, x, z = ill_posed(9, decades=1.0)
-    forward, rule = Matrix(jnp.asarray(matrix)), pg.RegularizedInverse(0.3)
-    start, ones = jnp.asarray(0 * x), jnp.ones(z.size)
-
-    def end(target: Array) -> Array:
-        return pulled(forward, rule, start, target, ones)[0]
-
-    tangent = jax.jacfwd(end)(jnp.asarray(z))
-    assert tangent.shape == (SIZE, z.size) and np.all(np.isfinite(tangent))
 
 
 def test_a_jacobian_of_zeros_leaves_x_alone(dtype):

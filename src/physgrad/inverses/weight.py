@@ -10,14 +10,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from physgrad.inverses.flat import Flat, Scalar
+from physgrad.inverses.flat import Flat, Scalar, largest
 from physgrad.inverses.tikhonov import Tikhonov
 
 # Each zoom looks at so many weights between the last two: 1e-3 of a decade at the end.
 POINTS, ZOOMS = 32, 4
-# The discrepancy holds up to this factor: the weight is chosen on the linearized
-# problem, and rounded.
+# Where the misfit is that of the noise up to this factor, x stays.
 SLACK = 1.05
+# Each degree of freedom counts so much more than an unbiased estimate of the risk says:
+# that alone fits some of the noise in one run of ten.
+CAUTION = 1.4
+# Noise sums up to more than the certificate allows for in one run of 740.
+DEVIATIONS = 3.0
+# A misfit is rounded to so many eps.
+ROUNDING = 16.0
 # An error of the linearization this small, as a part of the noise, is no reason for a
 # further step.
 SMALL = 0.01
@@ -37,8 +43,20 @@ class Linear(NamedTuple):
     """J X: J d = `image` y."""
 
 
-class Discrepancy(eqx.Module):
-    """The largest weight at which the misfit is no more than the noise."""
+class PredictiveRisk(eqx.Module):
+    """The weight that is expected to predict the z without noise best.
+
+    The expectation of sum (fitted - without noise)^2 / noise^2 is, but for a constant,
+    that of sum (misfit / noise)^2 + 2 trace, with the trace of the influence matrix
+    A (A^T A + weight L^T L)^-1 A^T: what is fitted for a change of the data, in the
+    metric B; in units of z its trace is the same, whatever the noise is to B. The least
+    estimate is noisy itself: the trace counts `CAUTION` times.
+
+    **Source:** Mallows, "Some comments on C_P", Technometrics 15, 1973; Vogel,
+    Computational Methods for Inverse Problems, 2002, section 7.1 (the unbiased
+    predictive risk estimator); Kim and Gu, "Smoothing spline Gaussian regression", J.
+    R. Stat. Soc. B 66, 2004 (the factor 1.4).
+    """
 
     seen: Bool[Array, " z"]
     """Entries that the metric does not leave out."""
@@ -46,13 +64,17 @@ class Discrepancy(eqx.Module):
     """Standard deviation of each entry of z."""
 
     def size(self, misfit: Flat) -> Scalar:
-        """sum (misfit / noise)^2 / number of entries: 1 where it is just noise."""
+        """sum (misfit / noise)^2 / number of entries: about 1 where it is noise."""
         ratio = misfit / jnp.maximum(self.noise, jnp.finfo(misfit.dtype).tiny)
-        return jnp.sum(jnp.where(self.seen, ratio, 0.0) ** 2) / jnp.sum(self.seen)
+        return jnp.sum(jnp.where(self.seen, ratio, 0.0) ** 2) / self._entries
 
     def is_noise(self, misfit: Flat) -> Bool[Array, ""]:
         """Whether a misfit is close enough for the target to be noise."""
         return self.size(misfit) <= SLACK
+
+    def is_plausible(self, misfit: Flat) -> Bool[Array, ""]:
+        """Whether noise may be as large as a misfit."""
+        return self.size(misfit) <= self._largest_size
 
     def is_small(self, error: Flat, misfit: Flat) -> Bool[Array, ""]:
         """Whether an error in z is far below the noise."""
@@ -60,24 +82,66 @@ class Discrepancy(eqx.Module):
         return self.size(error) <= SMALL**2
 
     def most(self) -> Flat:
-        """The largest misfit of each entry that can be noise."""
-        return jnp.where(self.seen, self.noise, 0.0) * jnp.sqrt(
-            SLACK * jnp.sum(self.seen)
-        )
+        """The largest misfit of each entry that is plausible."""
+        noise = jnp.where(self.seen, self.noise, 0.0)
+        return noise * jnp.sqrt(self._largest_size * self._entries)
+
+    def is_best(self, misfit: Flat, linear: Linear, log_weight: Scalar) -> Array:
+        """Whether no fit is expected to predict better than a point with a misfit."""
+        unit, risk = self._risk(linear)
+        return jnp.sum(self._ratios(misfit / unit) ** 2) <= risk(log_weight)
 
     def __call__(self, linear: Linear) -> Scalar:
-        """log of the weight; the weakest where even that misses the noise."""
-
-        def holds(log_weight: Scalar) -> Array:
-            fitted = linear.family.coordinates(linear.weighted, log_weight)
-            return self.size(linear.misfit - linear.image @ fitted) <= 1.0
+        """log of the weight; the weakest of those that rounding cannot tell apart."""
+        _, risk = self._risk(linear)
+        eps = ROUNDING * jnp.finfo(linear.misfit.dtype).eps
+        rounding = jnp.sum(self._ratios(jnp.full_like(self.noise, eps)) ** 2)
 
         def cell(log_weights: Weights) -> tuple[Array, Array]:
-            good = jax.vmap(holds)(log_weights)
-            last = jnp.where(jnp.any(good), jnp.argmax(good), POINTS - 1)
-            return jnp.where(good[last], jnp.maximum(last - 1, 0), last), last
+            risks = jax.vmap(risk)(log_weights)
+            good = risks <= (1 + eps) * jnp.nanmin(risks) + rounding
+            return _around(POINTS - 1 - jnp.argmax(good[::-1]))
 
         return _zoomed(linear.family, cell)
+
+    def _risk(self, linear: Linear) -> tuple[Scalar, Callable[[Scalar], Scalar]]:
+        """A unit of z, and the estimate in it: times (largest noise / unit)^2."""
+        misfit = jnp.where(self.seen, linear.misfit, 0.0)
+        unit = jnp.maximum(largest(misfit), self._level)
+        unit = jnp.where(unit > 0, unit, 1.0)
+
+        def risk(log_weight: Scalar) -> Scalar:
+            fitted = linear.family.coordinates(linear.weighted, log_weight)
+            ratios = self._ratios((misfit - linear.image @ fitted) / unit)
+            trace = jnp.sum(1 - linear.family.rest(log_weight))
+            return jnp.sum(ratios**2) + 2 * CAUTION * trace * (self._level / unit) ** 2
+
+        return unit, risk
+
+    def _ratios(self, misfit: Flat) -> Flat:
+        """Each entry over its noise, in units of the largest noise."""
+        level = jnp.where(self._level > 0, self._level, 1.0)
+        noise = jnp.where(self._level > 0, self.noise / level, 1.0)
+        noise = jnp.maximum(noise, jnp.finfo(misfit.dtype).eps)
+        return jnp.where(self.seen, misfit / noise, 0.0)
+
+    @property
+    def _level(self) -> Scalar:
+        return largest(jnp.where(self.seen, self.noise, 0.0))
+
+    @property
+    def _entries(self) -> Scalar:
+        return jnp.maximum(jnp.sum(self.seen), 1).astype(self.noise.dtype)
+
+    @property
+    def _largest_size(self) -> Scalar:
+        """Chi-squared over its degrees of freedom, `DEVIATIONS` above its mean.
+
+        **Source:** Wilson and Hilferty, "The distribution of chi-square", PNAS 17,
+        1931: its cube root is normal.
+        """
+        spread = 2 / (9 * self._entries)
+        return (1 - spread + DEVIATIONS * jnp.sqrt(spread)) ** 3
 
 
 class CrossValidation(eqx.Module):
@@ -94,6 +158,10 @@ class CrossValidation(eqx.Module):
         """How much is noise is not known: only what is no misfit at all is none."""
         return jnp.all(jnp.where(self.seen, misfit, 0.0) == 0)
 
+    def is_plausible(self, misfit: Flat) -> Bool[Array, ""]:
+        """The same."""
+        return self.is_noise(misfit)
+
     def is_small(self, error: Flat, misfit: Flat) -> Bool[Array, ""]:
         """Whether an error in z is far below the misfit, which is to be noise."""
         error, misfit = (jnp.where(self.seen, v, 0.0) for v in (error, misfit))
@@ -102,6 +170,11 @@ class CrossValidation(eqx.Module):
     def most(self) -> Flat:
         """Nothing is promised."""
         return jnp.full(self.seen.shape, jnp.inf)
+
+    def is_best(self, misfit: Flat, linear: Linear, log_weight: Scalar) -> Array:
+        """It always fits."""
+        del misfit, linear, log_weight
+        return jnp.asarray(False)
 
     def __call__(self, linear: Linear) -> Scalar:
         """log of the weight; the end of the grid where that is best."""
@@ -116,10 +189,13 @@ class CrossValidation(eqx.Module):
 
         def cell(log_weights: Weights) -> tuple[Array, Array]:
             scores = jax.vmap(score)(log_weights)
-            best = jnp.argmin(jnp.where(jnp.isnan(scores), jnp.inf, scores))
-            return jnp.maximum(best - 1, 0), jnp.minimum(best + 1, POINTS - 1)
+            return _around(jnp.argmin(jnp.where(jnp.isnan(scores), jnp.inf, scores)))
 
         return _zoomed(linear.family, cell)
+
+
+def _around(best: Array) -> tuple[Array, Array]:
+    return jnp.maximum(best - 1, 0), jnp.minimum(best + 1, POINTS - 1)
 
 
 def _zoomed(family: Tikhonov, cell: Callable[[Weights], tuple[Array, Array]]) -> Scalar:
