@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -112,6 +113,34 @@ def search(problem: Problem, max_steps: int) -> tuple[Flat, End]:
     moved = jnp.any(end.x != x)
     weight = jnp.where(moved, end.log_weight, -jnp.inf)
     return end.x, End(weight, moved, end.done, end.steps, end.forwards)
+
+
+def stationarity(x: Flat, end: End, problem: Problem) -> Flat:
+    """What the solution makes zero, but for a constant, with 1 / tau held constant.
+
+    Where x has moved it is tau J^T B (P(x) - z~) + L^T L (x - x_ref), by the inverse of
+    its Gauss-Newton matrix: that is x+ less the point that a Gauss-Newton step reaches,
+    its J held constant, and what J and L change by. Not the gradient itself: a weak
+    1 / tau would be lost in it to rounding. Where x has stayed, it is the state's.
+    """
+    log_weight = jnp.where(end.moved, end.log_weight, 0.0)
+    matrix = problem.root @ dense_jacobian(problem.forward, x)
+    matrix, rows = lax.stop_gradient((matrix, problem.rows))
+    missing = max(x.size - len(matrix), 0)  # of rows, for a basis of all of x
+    family = tikhonov(jnp.pad(matrix, ((0, missing), (0, 0))), rows)
+    family = family._replace(left=family.left[: len(matrix)])
+    misfit, d = problem.z_target - problem.forward(x), x - problem.prior
+    weighted = problem.root @ misfit
+    whole = weighted + matrix @ d
+    outside = jnp.where(problem.is_rounding(misfit), 0.0, weighted)
+    fixed = family.multiplier(whole, outside, log_weight), d
+    multiplier, still = lax.stop_gradient(fixed)
+    slope = jax.grad(lambda x: multiplier @ (problem.root @ problem.forward(x)))(x)
+    bend = problem.rows.T @ (problem.rows @ still) - slope
+    inverse = family.root_of_inverse(log_weight)
+    moved = d - family.back @ family.coordinates(whole, log_weight)
+    moved = moved + inverse @ (inverse.T @ bend)
+    return jnp.where(end.moved, moved, x - problem.start[0])
 
 
 def _advance(problem: Problem, now: _Progress) -> _Progress:

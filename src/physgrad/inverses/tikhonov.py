@@ -48,6 +48,27 @@ class Tikhonov(NamedTuple):
         """log of a weight below which nothing changes: d is that of weight 0."""
         return self.log_unit + 2 * jnp.log(jnp.finfo(self.left.dtype).eps)
 
+    def root_of_inverse(self, log_weight: Scalar) -> Float[Array, "x values"]:
+        """G with G G^T = weight (A^T A + weight L^T L)^+."""
+        total = self._total(log_weight)
+        inverse = jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0)
+        return self.back * (jnp.exp(log_weight / 2) * jnp.sqrt(inverse))
+
+    def multiplier(self, vector: Flat, misfit: Flat, log_weight: Scalar) -> Flat:
+        """(b - A d) / weight: in the range of A by b, since A d may be b to rounding.
+
+        `misfit` is b - A d, of which the part outside of the range is taken.
+        """
+        kept = self.cosines > 0
+        total = jnp.where(kept, self._total(log_weight), 1.0)
+        parts = jnp.exp(-self.log_unit) * self.sines**2 / total * (self.left.T @ vector)
+        outside = misfit - self.left @ jnp.where(kept, self.left.T @ misfit, 0.0)
+        return self.left @ jnp.where(kept, parts, 0.0) + jnp.exp(-log_weight) * outside
+
+    def _total(self, log_weight: Scalar) -> Values:
+        """C^2 + mu S^2, with mu = weight (b / a)^2."""
+        return self.cosines**2 + jnp.exp(log_weight - self.log_unit) * self.sines**2
+
     def rest(self, log_weight: Scalar) -> Values:
         """The part of U^T b that A d does not fit: 1 - C^2 / (C^2 + mu S^2)."""
         lifted = jnp.exp(log_weight - self.log_unit) * self.sines**2
