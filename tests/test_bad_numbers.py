@@ -194,10 +194,16 @@ def test_growth_within_the_dtype_is_said():
     assert end.result == "completed" and "the loss grew from 2 to" in end.message
 
 
-def test_steps_lost_to_rounding_are_said():
-    end = run(pg.GradientDescent(1e-12), "identity", [1, 1], [0, 0])
+@pytest.mark.parametrize("method", [pg.GradientDescent, pg.PhysicalGradient])
+def test_steps_lost_to_rounding_are_said(method):
+    end = run(method(1e-12), "identity", [1, 1], [0, 0])
     assert end.result == "completed" and np.array_equal(end.x, [1, 1])
     assert "x did not move, though dL/dx has entries up to 2" in end.message
+
+
+def test_a_run_that_comes_back_to_its_start_is_not_at_rest():
+    end = run(pg.GradientDescent(1.0), "identity", [1, 1], [0, 0])
+    assert np.array_equal(end.x, [1, 1]) and "did not move" not in end.message
 
 
 def test_parameters_of_very_different_size():

@@ -219,6 +219,17 @@ def test_x_stays_where_it_is_within_the_noise(dtype):
         assert np.array_equal(got, arrays[0])
 
 
+def test_a_start_within_the_noise_is_said():
+    """Not that its steps were rejected, or lost to rounding."""
+    objective = pg.Objective(lambda x: x, pg.SquaredLoss(jnp.array([1.1, 0.9])))
+    rule = pg.RegularizedInverse(0.1)
+    run = pg.minimize(objective, pg.PhysicalGradient(1.0, rule), jnp.ones(2), 2)
+    assert run.result == "completed" and np.array_equal(run.x, [1, 1])
+    assert run.message.startswith(
+        "x is within the tolerance of the target already: z is off by up to 0.1, and "
+    )
+
+
 def test_a_fixed_prior_is_where_the_answer_is_pulled_to(dtype):
     """x+ = x_ref + (J^T B J + Q/tau)^-1 J^T B (z~ - P(x_ref)), wherever x is."""
     matrix, x, z = ill_posed(2, decades=2.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from physgrad.inverses.rule import Inverse
 from physgrad.loop.iteration import Progress
 from physgrad.loop.start import non_finite_leaf
 from physgrad.objective.objective import Objective
+from physgrad.optimizer import Certificate
 from physgrad.results import Cause, Result, inverse_message
 from physgrad.trajectory import Certificates
 
@@ -162,12 +163,13 @@ def _non_finite_gradient(objective: Objective, x: PyTree) -> str | None:
     )
 
 
-def explain_rest(objective: Objective, x: PyTree, loss: float) -> tuple[Result, str]:
+def explain_rest(objective: Objective, x: PyTree, end: Progress) -> tuple[Result, str]:
     """The result and message of a run that never moved from its start.
 
     Where a derivative is not finite it is `non_finite`; where J = 0 although the loss
     asks z to move, it is `stalled`. A random vector is pulled back: J^T v = 0 for it
-    means J = 0, almost surely.
+    means J = 0, almost surely. Where the step in z is one that its inverse need not
+    follow, there is nothing wrong.
     """
     broken = _non_finite_gradient(objective, x)
     if broken is not None:
@@ -180,7 +182,14 @@ def explain_rest(objective: Objective, x: PyTree, loss: float) -> tuple[Result, 
     if wanted and not bool(jnp.any(image != 0)):
         return Result.stalled, (
             "the Jacobian of the simulator is zero at x, so no step can lower the loss "
-            f"{loss:.6g}; start elsewhere"
+            f"{float(end.loss):.6g}; start elsewhere"
+        )
+    if _is_within(end.certificate):
+        return Result.completed, (
+            "x is within the tolerance of the target already: z is off by up to "
+            f"{float(end.certificate.residual):.3g}, and the inverse promises "
+            f"{float(end.certificate.tolerance):.3g}, its noise or rounding; for more "
+            "ask for a larger step, or tell it a smaller noise"
         )
     steepest = float(jnp.max(jnp.abs(flat.gradient(x_flat))))
     if steepest > 0:
@@ -190,6 +199,16 @@ def explain_rest(objective: Objective, x: PyTree, loss: float) -> tuple[Result, 
             "steps, other ones, or rescale the loss"
         )
     return Result.completed, ""
+
+
+def _is_within(certificate: Certificate | None) -> TypeGuard[Certificate]:
+    """Whether x, which has not moved, keeps the promise of its inverse for z~.
+
+    Where z~ is z to the bit the step was lost to rounding, of which this says nothing.
+    """
+    if certificate is None or certificate.rejections > 0:  # of another point than x
+        return False
+    return bool(0 < certificate.residual <= certificate.tolerance < np.inf)
 
 
 def not_finite_at_start(objective: Objective, x0: PyTree) -> str:

@@ -256,13 +256,13 @@ class _Chunks:
                 certificates.rung,
                 certificates.rejections,
             )
-        objective, optimizer, x0, _ = self.problem
+        objective, optimizer, *_ = self.problem
         end = _on_host(self.end)
         rule = getattr(optimizer, "inverse", None) or objective.simulator.rule
         met = Steps.of(certificates, rule)
         result, message = explain(objective, self.x, end, self.done, met)
-        if result.goes_on and self.done > 0 and _equal(self.x, x0):
-            at_rest = explain_rest(objective, self.x, float(end.loss))
+        if result.goes_on and self.done > 0 and _rests(spaces[names[0]]):
+            at_rest = explain_rest(objective, self.x, end)
             if at_rest[0] is not Result.completed or result is Result.completed:
                 result, message = at_rest
         trajectory = Trajectory(spaces, losses, steps, targets, certificates)
@@ -288,6 +288,9 @@ def _not_finite(end: Progress) -> bool:
     return not all(np.all(np.isfinite(v)) for v in (*end.state.spaces, end.loss))
 
 
-def _equal(one: PyTree, other: PyTree) -> bool:
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return all(np.array_equal(a, b) for a, b in pairs)
+def _rests(points: PyTree) -> bool:
+    """Whether all iterates are the first one; a run may also come back to it."""
+    return all(
+        np.array_equal(p, np.broadcast_to(p[:1], p.shape))
+        for p in jax.tree.leaves(points)
+    )
