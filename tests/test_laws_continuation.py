@@ -187,3 +187,73 @@ def test_a_preconditioner_unlike_x_is_refused(name):
     x0 = {"a": jnp.ones(4), "b": jnp.zeros(4)}
     with pytest.raises((ValueError, TypeError), match=words):
         pulled(coupled, rule, x0, coupled(x0))
+
+
+PLATEAUS = {
+    "tanh": (jnp.tanh, [-3.0], [0.1]),
+    "sigmoid": (jax.nn.sigmoid, [-4.0], [0.9]),
+    "saturated": (lambda x: x**4 / (1 + x**4), [0.1], [0.5]),
+    "pair": (lambda x: jnp.tanh(x) + 0.01 * x[::-1], [-3.0, -2.0], [0.1, 0.4]),
+}
+
+
+@pytest.mark.parametrize("name", PLATEAUS)
+def test_a_plateau_is_not_taken_for_the_nearest_point(name, dtype):
+    """The prediction lands where J vanishes: no x near there is a fit."""
+    forward, start, target = PLATEAUS[name]
+    loss = pg.SquaredLoss(jnp.array(target, dtype))
+    objective = pg.Objective(pg.Simulator(forward, pg.NumericalInverse()), loss)
+    run = pg.minimize(objective, pg.PhysicalGradient(1.0), jnp.array(start, dtype), 1)
+    assert run.result == "completed"
+    assert np.allclose(forward(run.x), target, rtol=1e-3)
+
+
+def test_a_large_misfit_that_no_x_can_lower_is_still_a_nearest_point(dtype):
+    """On the circle Gauss-Newton creeps: the angle of (0.3, 0.2) is reached."""
+
+    def circle(x):
+        return jnp.stack([jnp.cos(x[0]), jnp.sin(x[0])])
+
+    loss = pg.SquaredLoss(jnp.array([0.3, 0.2], dtype))
+    objective = pg.Objective(pg.Simulator(circle, pg.NumericalInverse()), loss)
+    run = pg.minimize(objective, pg.PhysicalGradient(1.0), jnp.array([1.2], dtype), 1)
+    assert run.result == "target_not_reachable"
+    assert np.allclose(run.x, np.arctan2(0.2, 0.3), atol=1e-3)
+
+
+def test_the_nearest_point_is_found_beyond_a_fold(dtype):
+    """x^2 + 1 has its least value 1 at 0, where its slope vanishes."""
+    objective = pg.Objective(lambda x: x**2 + 1, pg.SquaredLoss(jnp.zeros(1, dtype)))
+    run = pg.minimize(objective, pg.PhysicalGradient(1.0), jnp.ones(1, dtype), 3)
+    assert run.result == "target_not_reachable"
+    assert abs(float(run.x[0])) < 1e-3
+
+
+UNSEEN = {
+    "wide": lambda x: jnp.stack([x[0] + x[1]]),
+    "rank-deficient": lambda x: jnp.stack([x[0] + x[1], 2 * x[0] + 2 * x[1]]),
+}
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+@pytest.mark.parametrize("rule", ["numerical", "implicit"])
+def test_derivatives_keep_what_z_does_not_show_of_the_start(name, rule):
+    forward = UNSEEN[name]
+
+    def nearest(z, x):
+        return x + (z[0] - x[0] - x[1]) / 2
+
+    inverse = pg.NumericalInverse()
+    if rule == "implicit":
+        inverse = pg.AnalyticInverse(nearest, implicit=True)
+    with jax.enable_x64(True):
+        x0, target = jnp.array([1.0, 2.0]), forward(jnp.array([2.0, 3.0]))
+
+        @jax.jit
+        def end(x0):
+            simulator = pg.Simulator(forward, inverse)
+            objective = pg.Objective(simulator, pg.SquaredLoss(target))
+            x = pg.iterate(objective, pg.PhysicalGradient(1.0), x0, 1).x
+            return x[0] ** 2 + 2 * x[1] ** 2
+
+        assert np.allclose(jax.grad(end)(x0), [-4, 4], rtol=1e-6)

@@ -95,6 +95,8 @@ class Cause(_Code):
     """P^-1(P(x0)) is NaN or infinite."""
     out_of_budget = "out_of_budget"
     """A numerical inverse used up its steps."""
+    stuck = "stuck"
+    """A numerical inverse made no part of the step."""
     alternates = "alternates"
     """x went to and fro between two points."""
     no_nearer = "no_nearer"
@@ -118,6 +120,9 @@ _INVERSE_ADVICE = {
     "infinite; check the formula and its argument order, inverse(z, x)",
     Cause.out_of_budget: "it did not converge; lower step_size, raise max_steps, or "
     "start closer to the solution",
+    Cause.stuck: "it did not converge, even for a small part of the step: the "
+    "simulator is not finite on the way, or has no branch that leads there; lower "
+    "step_size, or start elsewhere",
     Cause.no_nearer: "the point it returned is farther from the target than the "
     "present one; lower step_size, or use acceptance='monotone'",
     Cause.none: "no reason was recorded",

@@ -17,10 +17,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from physgrad.inverses.certificate import certificate_tolerance, certify, round_trip
-from physgrad.inverses.flat import Flat, FlatMap, Scalar, call_user, leaf_name
+from physgrad.inverses.flat import Flat, FlatMap, call_user, leaf_name
 from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
 from physgrad.inverses.settings import brief, flag
 from physgrad.inverses.state import State
+from physgrad.inverses.target import optimality
 
 
 class AnalyticInverse(Inverse):
@@ -79,7 +80,7 @@ class AnalyticInverse(Inverse):
         preimage = partial(self._preimage, forward)
         x = preimage(z_target, state)
         if self.implicit:
-            x = _implicitly(forward, z_target, x)
+            x = _implicitly(forward, z_target, x, state.x)
         return certify(
             forward,
             x,
@@ -119,21 +120,19 @@ def _called(function: Callable, arguments: tuple[Any, ...]) -> Any:
         ) from error
 
 
-def _implicitly(forward: FlatMap, z_target: Flat, x: Flat) -> Flat:
-    """x with the derivatives that P(x) = z~ gives it: J^+ (dz~ - dP)."""
+def _implicitly(forward: FlatMap, z_target: Flat, x: Flat, start: Flat) -> Flat:
+    """x with the derivatives of the preimage of z~ nearest to the start."""
     adjoint = optx.ImplicitAdjoint(lx.AutoLinearSolver(well_posed=False))
     return adjoint.apply(
         # lambdas, since a type checker turns named functions into closures, which
         # cannot be differentiated implicitly
         lambda inputs: (inputs[2], None),
-        lambda x, _, inputs: jax.grad(_half_squared_misfit)(x, *inputs[:2]),
-        (forward, z_target, x),
+        lambda x, _, inputs: optimality(
+            x, lambda x: inputs[0](x) - inputs[1], inputs[3], dense=True
+        ),
+        (forward, z_target, x, start),
         frozenset(),
     )[0]
-
-
-def _half_squared_misfit(x: Flat, forward: FlatMap, z_target: Flat) -> Scalar:
-    return 0.5 * jnp.sum((forward(x) - z_target) ** 2)
 
 
 def _nearest(points: Float[Array, "branches x"], x: Flat) -> Flat:

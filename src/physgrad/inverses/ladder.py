@@ -12,11 +12,14 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool
 
-from physgrad.inverses.flat import Flat, FlatMap
+from physgrad.inverses.flat import Flat, FlatMap, largest
 from physgrad.inverses.rule import Inverse, Metric, PullBack, as_rule
 from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
 from physgrad.results import LAST_CODE_THAT_GOES_ON, Cause, Result
+
+# Distances that differ by so many eps are the same.
+SLACK = 16.0
 
 
 def _rungs(value: Any) -> tuple[Inverse, ...]:
@@ -37,7 +40,8 @@ class Ladder(Inverse):
 
     A rule that promises P(x+) = z~ serves where it keeps that promise, or has found
     the nearest point; one that promises nothing, where its x+ comes nearer to z~, in
-    the metric of the step, than the present x. Rules further down are not evaluated.
+    the metric of the step, than the present x (the last one, where it goes no farther
+    away). Rules further down are not evaluated.
     Which rung served each step stands in `run.trajectory.certificates.rungs`, and in
     the message of a run. Where none serves, the run ends with what the first one said.
 
@@ -66,7 +70,8 @@ class Ladder(Inverse):
     ) -> PullBack:
         def climb(number: int) -> PullBack:
             answer = self.rungs[number].pull_back(forward, z_target, state, metric)
-            return _on_rung(number, answer, z_target, state, metric)
+            slack = SLACK if number == len(self.rungs) - 1 else -SLACK
+            return _on_rung(number, answer, z_target, state, metric, slack)
 
         first = answer = climb(0)
         for number in range(1, len(self.rungs)):
@@ -156,13 +161,21 @@ def _next(
 
 
 def _on_rung(
-    number: int, answer: PullBack, z_target: Flat, state: State, metric: Metric
+    number: int,
+    answer: PullBack,
+    z_target: Flat,
+    state: State,
+    metric: Metric,
+    slack: float,
 ) -> PullBack:
     """The answer of a rung, refused where it promises nothing and comes no nearer."""
     answer = _uniform(answer)
     root = metric.factor or lx.IdentityLinearOperator(jax.eval_shape(lambda: state.z))
     before, after = root.mv(state.z - z_target), root.mv(answer.z - z_target)
-    nearer = jnp.linalg.norm(after) <= jnp.linalg.norm(before)
+    unit = largest(before)
+    unit = jnp.where(unit > 0, unit, 1.0)
+    before, after = (jnp.linalg.norm(way / unit) for way in (before, after))
+    nearer = after <= (1 + slack * jnp.finfo(before.dtype).eps) * before
     astray = serves(answer) & jnp.isinf(answer.tolerance) & ~nearer
     result = jnp.where(astray, Result.inverse_failed.code, answer.result)
     cause = jnp.where(astray, Cause.no_nearer.code, answer.cause)

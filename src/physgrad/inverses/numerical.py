@@ -12,13 +12,14 @@ import optimistix as optx
 from jaxtyping import Array, Float
 
 from physgrad.inverses.certificate import certificate_tolerance, certify
-from physgrad.inverses.continuation import Target, stationarity, walk
+from physgrad.inverses.continuation import walk
 from physgrad.inverses.flat import Flat, FlatMap
 from physgrad.inverses.jacobian import check_dense
 from physgrad.inverses.root_solver import Solver, Steps
 from physgrad.inverses.rule import Inverse, Metric, PullBack, identity_metric
 from physgrad.inverses.settings import brief, optional, positive, whole_number
 from physgrad.inverses.state import State
+from physgrad.inverses.target import Target, optimality
 from physgrad.results import Cause, Result
 
 _WAY_OUT = "NumericalInverse(linear_solver=lineax.{}(rtol=1e-6, atol=0.0))"
@@ -46,7 +47,10 @@ class NumericalInverse(Inverse):
     they fail and doubled where they do not. An end of the walk before z~, or of
     `max_steps`, ends the run as `inverse_failed`.
 
-    Derivatives of x+ are those of the implicit function theorem.
+    Derivatives of x+ are those of the implicit function theorem. Where z does not show
+    some directions of x (more x than z, rank-deficient) they are exact for affine
+    simulators, and to first order in the step for others; with a `linear_solver` those
+    directions have none.
 
     **Arguments:**
 
@@ -140,7 +144,9 @@ class NumericalInverse(Inverse):
             # lambdas, since a type checker turns named functions into closures, which
             # cannot be differentiated implicitly
             lambda inputs: walk(*inputs),
-            lambda x, _, inputs: stationarity(x, inputs[0]),
+            lambda x, _, inputs: optimality(
+                x, inputs[0].weighted_misfit, inputs[0].state.x, inputs[1].is_dense
+            ),
             (target, steps, self.max_steps),
             frozenset(),
         )

@@ -54,7 +54,8 @@ class RegularizedInverse(Inverse):
         J (J^T B J + L^T L / tau)^-1 J^T B, the number of parameters fitted: with 2 in
         place of 2.8 that is the unbiased predictive risk estimate, Mallows' C_p; 2.8
         fits noise in fewer runs. Where the sum at x is within 5 % of the number of
-        entries already, or no tau is expected to predict better than x does, x stays.
+        entries already, or it keeps the certificate and no tau is expected to predict
+        better than x does, x stays.
     - without it, generalized cross-validation of the problem linearized at the last
         point is best. It takes an end of its range where that is best: x_ref, or the
         pseudo-inverse of J. It needs clearly more entries in z than parameters that

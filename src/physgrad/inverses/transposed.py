@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from physgrad.inverses.certificate import report
-from physgrad.inverses.flat import Flat, FlatMap, Scalar
+from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest
 from physgrad.inverses.rule import (
     Evaluations,
     Inverse,
@@ -55,13 +55,15 @@ class TransposedInverse(Inverse):
         (dx,) = transposed(pulled)
         if not self.fitted:
             return report(forward, state.x + dx, z_target, Evaluations(vjp=1))
-        image = root.mv(jax.jvp(forward, (state.x,), (dx,))[1])
-        # |J dx|_B^2 / |dx|^2, the units apart so that squares cannot overflow
-        unit = jnp.linalg.norm(image) / _or_one(jnp.linalg.norm(dx))
-        inverse_length = unit**2
-        x = state.x + dx / _or_one(inverse_length)
+        # alpha = |d|^2 / |J d|_B^2; d and J d in units of their own, so that no square
+        # can overflow or vanish
+        d = dx / _or_one(largest(dx))
+        image = root.mv(jax.jvp(forward, (state.x,), (d,))[1])
+        unit = _or_one(largest(image))
+        squares = jnp.sum((image / unit) ** 2) / _or_one(d @ d)
+        x = state.x + dx / unit / unit / _or_one(squares)
         cost = Evaluations(vjp=1, jvp=1)
-        return report(forward, x, z_target, cost, inverse_length)
+        return report(forward, x, z_target, cost, squares * unit * unit)
 
     def handed_on(
         self, answer: PullBack, forward: FlatMap, state: State, metric: Metric

@@ -87,9 +87,14 @@ class PredictiveRisk(eqx.Module):
         return noise * jnp.sqrt(self._largest_size * self._entries)
 
     def is_best(self, misfit: Flat, linear: Linear, log_weight: Scalar) -> Array:
-        """Whether no fit is expected to predict better than a point with a misfit."""
+        """Whether no fit is expected to predict better than a point with a misfit.
+
+        Only where that may be noise: else the noise, or the metric, is not that of the
+        data, and the minimum in the metric is what a run goes to.
+        """
         unit, risk = self._risk(linear)
-        return jnp.sum(self._ratios(misfit / unit) ** 2) <= risk(log_weight)
+        best = jnp.sum(self._ratios(misfit / unit) ** 2) <= risk(log_weight)
+        return best & self.is_plausible(misfit)
 
     def __call__(self, linear: Linear) -> Scalar:
         """log of the weight; the weakest of those that rounding cannot tell apart."""

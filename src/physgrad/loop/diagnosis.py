@@ -122,7 +122,12 @@ _MAY_BE_BLIND = {
     Result.target_not_reachable,
     Result.stalled,
 }
-_MAY_BE_DERIVATIVES = {Cause.none, Cause.not_finite, Cause.out_of_budget}
+_MAY_BE_DERIVATIVES = {
+    Cause.none,
+    Cause.not_finite,
+    Cause.out_of_budget,
+    Cause.stuck,
+}
 
 
 def _stalled(cause: Cause, where: str, loss: float) -> str:

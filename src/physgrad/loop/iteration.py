@@ -100,8 +100,8 @@ def iterate(
     - `num_steps`, `record_every`: whole numbers, static.
     - `stop`: a `Stop`, a function of `Reached`, or None to do all the steps.
 
-    The derivatives of a run that fails are NaN: what was tried in vain has none. In a
-    batch look at `result` first, and take derivatives of the members that went on.
+    The derivatives of a run that fails are NaN, or those of its last good iterate: in
+    a batch look at `result` first, and take derivatives of the members that went on.
 
     **Raises:** `ValueError`, `TypeError` for shapes and dtypes that do not fit.
 
