@@ -19,6 +19,7 @@ TITLES = {
     "rivals": "To the same loss: physgrad and other libraries",
     "million": "A million starts at once",
     "recording": "Recording on against off",
+    "heat": "A step against one inverse and one forward",
     "conductivity": "A conductivity from its noisy solution",
     "cold": "The command, cold",
 }
