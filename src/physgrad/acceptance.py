@@ -81,9 +81,12 @@ class Monotone(Acceptance):
 
     L(z+) <= L(z) + 1e-4 g (z+ - z) must hold, with the z+ that the certificate already
     has. After `halvings` in vain the next rule of a `Ladder` is asked, from the full
-    step on. A rule that ran out of its budget may serve where the loss falls. Where
+    step on. A rule that ran out of its budget serves where the loss falls. Where
     nothing serves, the run ends as what the last point tried was: `inverse_failed`
     or, with a certificate that holds, `stalled`. Short: "monotone".
+
+    Where a point that was rejected is NaN, so are reverse derivatives of the run, even
+    if it goes on: guard the argument of a root in the inverse with `jnp.where`.
 
     **Arguments:**
 
@@ -194,8 +197,7 @@ class TrustRegion(Acceptance):
         fits = memory / jnp.where(length > 0, length, 1.0)
         size = jnp.minimum(offer.step_size, fits)
         step = _tried(offer, size, offer.rule)
-        assert step.loss is not None
-        fall = offer.loss(offer.state.z) - step.loss
+        fall = offer.loss(offer.state.z) - _loss(offer, step)
         promised = _promised(offer, step) * jnp.maximum(1 - size / 2, POOR)
         served = falls(offer, step, _rounding(offer))
         good = served & (fall >= GOOD * promised)
@@ -222,11 +224,12 @@ def falls(offer: Offer, step: Step, slack: Scalar | float = 0.0) -> Bool[Array, 
     Held against the way that z has really gone, since a target out of range is not
     reached; to some slack, since at the minimum nothing falls.
     """
-    assert step.loss is not None and step.certificate is not None
+    assert step.certificate is not None
     before = offer.loss(offer.state.z)
-    fell = step.loss <= before - SUFFICIENT * _promised(offer, step) + slack
+    after = _loss(offer, step)
+    fell = after <= before - SUFFICIENT * _promised(offer, step) + slack
     spent = step.certificate.cause == Cause.out_of_budget.code
-    return fell & (_holds(step) | spent)
+    return fell & (_holds(step) | (spent & (after < before)))
 
 
 def _rounding(offer: Offer) -> Scalar:
@@ -252,6 +255,11 @@ def _holds(step: Step) -> Bool[Array, ""]:
     return jnp.asarray(step.result) <= LAST_CODE_THAT_GOES_ON
 
 
+def _loss(offer: Offer, step: Step) -> Scalar:
+    """L at the point of a step."""
+    return offer.loss(step.state.z) if step.loss is None else step.loss
+
+
 def _tried(offer: Offer, size: Scalar, rule: Inverse) -> Step:
     """The step of a size by a rule, with its loss, of one kind for all rules."""
     step = _uniform(offer.attempt(size, rule))
@@ -264,14 +272,12 @@ def _ended(offer: Offer, step: Step, served: Bool[Array, ""]) -> Step:
 
     Where the loss rises, by no more than rounding, the run stays.
     """
-    assert step.loss is not None
-    vain = jnp.where(
-        jnp.isfinite(step.loss), Result.stalled.code, Result.non_finite.code
-    )
+    loss = _loss(offer, step)
+    vain = jnp.where(jnp.isfinite(loss), Result.stalled.code, Result.non_finite.code)
     vain = jnp.where(_holds(step), vain, step.result)
     going_on = jnp.where(_holds(step), step.result, Result.completed.code)
     result = jnp.where(served, going_on, vain).astype(jnp.int32)
-    higher = served & (step.loss > offer.loss(offer.state.z))
+    higher = served & (loss > offer.loss(offer.state.z))
     return eqx.tree_at(lambda s: (s.result, s.rejected), step, (result, higher))
 
 

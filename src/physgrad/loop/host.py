@@ -259,7 +259,7 @@ class _Chunks:
         objective, optimizer, x0, _ = self.problem
         end = _on_host(self.end)
         rule = getattr(optimizer, "inverse", None) or objective.simulator.rule
-        met = Steps.of(certificates, rule)
+        met = Steps.of(certificates, rule, losses)
         result, message = explain(objective, self.x, end, self.done, met)
         if result.goes_on and self.done > 0 and _equal(self.x, x0):
             at_rest = explain_rest(objective, self.x, float(end.loss))
