@@ -19,6 +19,8 @@ TITLES = {
     "rivals": "To the same loss: physgrad and other libraries",
     "million": "A million starts at once",
     "recording": "Recording on against off",
+    "heat": "A step against one inverse and one forward",
+    "warm_start": "Evaluations of a numerical inverse",
     "conductivity": "A conductivity from its noisy solution",
     "cold": "The command, cold",
 }

@@ -49,7 +49,7 @@ LAYERS = [
     *("comparison", "loop", "optimizers", "physical_gradient", "acceptance"),
     *("optimizer", "transformation"),
     *("objective", "simulator", "inverses", "spectral", "trajectory", "storage"),
-    *("expressions", "names", "results"),
+    *("expressions", "packing", "names", "results"),
 ]
 OUTSIDE = ["physgrad", "__main__"]
 HEAVY = {"equinox", "jax", "optimistix"}

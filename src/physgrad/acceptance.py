@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool
 
-from physgrad.inverses.flat import Scalar
+from physgrad.inverses.flat import Flat, Scalar
 from physgrad.inverses.ladder import rungs_of
 from physgrad.inverses.rule import Code, Inverse
 from physgrad.inverses.settings import brief, describe, optional, positive, whole_number
@@ -24,6 +24,7 @@ from physgrad.inverses.state import State
 from physgrad.objective.losses import FlatLoss
 from physgrad.objective.z_step import ZStep
 from physgrad.optimizer import Step
+from physgrad.packing import Packed, pack
 from physgrad.results import LAST_CODE_THAT_GOES_ON, Cause, Result
 
 # The loss must fall by this part of what its gradient promises (Armijo).
@@ -80,9 +81,12 @@ class Monotone(Acceptance):
 
     L(z+) <= L(z) + 1e-4 g (z+ - z) must hold, with the z+ that the certificate already
     has. After `halvings` in vain the next rule of a `Ladder` is asked, from the full
-    step on. A rule that ran out of its budget may serve where the loss falls. Where
+    step on. A rule that ran out of its budget serves where the loss falls. Where
     nothing serves, the run ends as what the last point tried was: `inverse_failed`
     or, with a certificate that holds, `stalled`. Short: "monotone".
+
+    Where a point that was rejected is NaN, so are reverse derivatives of the run, even
+    if it goes on: guard the argument of a root in the inverse with `jnp.where`.
 
     **Arguments:**
 
@@ -101,27 +105,29 @@ class Monotone(Acceptance):
 
     def take(self, offer: Offer, memory: Scalar) -> tuple[Step, Scalar]:
         rungs = rungs_of(offer.rule)
-        first = _uniform(offer.attempt(memory * offer.step_size, rungs[0]))
+        first = _tried(offer, memory * offer.step_size, rungs[0])
         served = falls(offer, first)
+        hopeless = offer.way.result != Result.completed.code
 
-        def search() -> tuple[Step, Scalar]:
-            return self._search(offer, rungs, first, memory)
+        def at_once() -> Packed:
+            return pack((first, served, jnp.minimum(2 * memory, 1.0)))  # grow again
 
-        step, part = lax.cond(served, lambda: (first, memory), search)
-        # grow again only after a step that was taken at once
-        return _stay_if_higher(offer, step), jnp.where(
-            served, jnp.minimum(2 * part, 1.0), part
-        )
+        def search() -> Packed:
+            return pack(self._search(offer, rungs, first, memory))
+
+        # packed, since what comes out of a branch costs per array
+        step, served, part = lax.cond(served | hopeless, at_once, search).unpack()
+        return _ended(offer, step, served), part
 
     def _search(
         self, offer: Offer, rungs: tuple[Inverse, ...], first: Step, part: Scalar
-    ) -> tuple[Step, Scalar]:
+    ) -> tuple[Step, Bool[Array, ""], Scalar]:
         """Halve the step in z, then ask the next rule, until the loss falls."""
-        tries = self.halvings + 1
+        tries, slack = self.halvings + 1, _rounding(offer)
 
         def attempt(part: Scalar, number: Array) -> Step:
             def on(rung: Inverse) -> Callable[[Scalar], Step]:
-                return lambda size: _uniform(offer.attempt(size, rung))
+                return lambda size: _tried(offer, size, rung)
 
             rung = jnp.minimum(number // tries, len(rungs) - 1)
             size = part * offer.step_size
@@ -133,7 +139,7 @@ class Monotone(Acceptance):
 
         def goes_on(now: tuple[Step, Scalar, Array]) -> Bool[Array, ""]:
             step, _, number = now
-            return ~falls(offer, step) & (number < tries * len(rungs))
+            return ~falls(offer, step, slack) & (number < tries * len(rungs))
 
         def advance(now: tuple[Step, Scalar, Array]) -> tuple[Step, Scalar, Array]:
             before, part, number = now
@@ -157,9 +163,7 @@ class Monotone(Acceptance):
             max_steps=tries * len(rungs),
             kind="bounded",
         )
-        stalled = jnp.where(_holds(end), Result.stalled.code, end.result)
-        result = jnp.where(falls(offer, end), _going_on(end), stalled)
-        return eqx.tree_at(lambda s: s.result, end, result.astype(jnp.int32)), part
+        return end, falls(offer, end, slack), part
 
 
 class TrustRegion(Acceptance):
@@ -188,69 +192,93 @@ class TrustRegion(Acceptance):
         return jnp.asarray(radius, state.x.dtype)
 
     def take(self, offer: Offer, memory: Scalar) -> tuple[Step, Scalar]:
-        slope = -offer.loss.gradient(offer.state.z) @ offer.way.dz  # |dz|_B^2
+        slope = -_slope(offer, offer.way.dz)  # |dz|_B^2
         length = jnp.sqrt(jnp.maximum(slope, 0.0))
         fits = memory / jnp.where(length > 0, length, 1.0)
         size = jnp.minimum(offer.step_size, fits)
-        step = _uniform(offer.attempt(size, offer.rule))
-        fall = offer.loss(offer.state.z) - offer.loss(step.state.z)
+        step = _tried(offer, size, offer.rule)
+        fall = offer.loss(offer.state.z) - _loss(offer, step)
         promised = _promised(offer, step) * jnp.maximum(1 - size / 2, POOR)
-        served = falls(offer, step)
+        served = falls(offer, step, _rounding(offer))
         good = served & (fall >= GOOD * promised)
         poor = ~served | (fall < POOR * promised)
         radius = jnp.where(poor, SHRINK * size * length, memory)
         radius = jnp.where(good, jnp.maximum(radius, GROW * size * length), radius)
-        least = jnp.finfo(radius.dtype).eps * offer.step_size
-        spent = ~served & (size <= least)
         rung = step.certificate.rung if step.certificate else 0
-        kept = _with_rung(_keep(offer, step, served), rung, ~served)
-        failure = jnp.where(_holds(step), Result.stalled.code, step.result)
-        result = jnp.where(spent, failure, jnp.where(served, _going_on(step), 0))
-        return eqx.tree_at(
-            lambda s: s.result, kept, result.astype(jnp.int32)
-        ), radius.astype(memory.dtype)
+        step = _ended(offer, _with_rung(step, rung, ~served), served)
+        least = jnp.finfo(radius.dtype).eps * offer.step_size
+        hopeless = offer.way.result != Result.completed.code
+        waits = ~served & (size > least) & ~hopeless
+        result = jnp.where(waits, Result.completed.code, step.result)
+        step = eqx.tree_at(
+            lambda s: (s.result, s.rejected),
+            step,
+            (result.astype(jnp.int32), step.rejected | ~served),
+        )
+        return step, radius.astype(memory.dtype)
 
 
-def falls(offer: Offer, step: Step) -> Bool[Array, ""]:
+def falls(offer: Offer, step: Step, slack: Scalar | float = 0.0) -> Bool[Array, ""]:
     """Whether a step may be taken: its point holds, and the true loss falls.
 
     Held against the way that z has really gone, since a target out of range is not
-    reached; to rounding, since at the minimum nothing falls.
+    reached; to some slack, since at the minimum nothing falls.
     """
-    before, after = offer.loss(offer.state.z), offer.loss(step.state.z)
-    rounding = ROUNDING * jnp.finfo(before.dtype).eps * jnp.abs(before)
-    fell = after <= before - SUFFICIENT * _promised(offer, step) + rounding
     assert step.certificate is not None
+    before = offer.loss(offer.state.z)
+    after = _loss(offer, step)
+    fell = after <= before - SUFFICIENT * _promised(offer, step) + slack
     spent = step.certificate.cause == Cause.out_of_budget.code
-    return fell & (_holds(step) | spent)
+    return fell & (_holds(step) | (spent & (after < before)))
+
+
+def _rounding(offer: Offer) -> Scalar:
+    """What rounding can do to the loss: its own, and that of z, |dL/dz| eps scale."""
+    loss, gradient = offer.loss(offer.state.z), offer.loss.gradient(offer.state.z)
+    leaves = jax.tree.leaves(offer.loss.unravel(gradient))
+    slopes = [jnp.sum(jnp.abs(leaf)) for leaf in leaves if leaf.size]
+    through_z = jnp.stack(slopes) @ offer.state.scale
+    return ROUNDING * jnp.finfo(loss.dtype).eps * (jnp.abs(loss) + through_z)
+
+
+def _slope(offer: Offer, dz: Flat) -> Scalar:
+    """g dz: what the loss gains along a way, by its gradient."""
+    return jnp.sum(offer.loss.gradient(offer.state.z) * dz)
 
 
 def _promised(offer: Offer, step: Step) -> Scalar:
     """What the gradient promises for the way that z has gone: -g (z+ - z)."""
-    gone = step.state.z - offer.state.z
-    return jnp.maximum(-offer.loss.gradient(offer.state.z) @ gone, 0.0)
+    return jnp.maximum(-_slope(offer, step.state.z - offer.state.z), 0.0)
 
 
 def _holds(step: Step) -> Bool[Array, ""]:
     return jnp.asarray(step.result) <= LAST_CODE_THAT_GOES_ON
 
 
-def _going_on(step: Step) -> Code:
-    return jnp.where(_holds(step), step.result, Result.completed.code)
+def _loss(offer: Offer, step: Step) -> Scalar:
+    """L at the point of a step."""
+    return offer.loss(step.state.z) if step.loss is None else step.loss
 
 
-def _stay_if_higher(offer: Offer, step: Step) -> Step:
-    """The step, but for a loss that rises by rounding: then the run stays."""
-    lower = offer.loss(step.state.z) <= offer.loss(offer.state.z)
-    return _keep(offer, step, lower | ~_holds(step))
+def _tried(offer: Offer, size: Scalar, rule: Inverse) -> Step:
+    """The step of a size by a rule, with its loss, of one kind for all rules."""
+    step = _uniform(offer.attempt(size, rule))
+    loss = offer.loss(step.state.z)
+    return eqx.tree_at(lambda s: s.loss, step, loss, is_leaf=lambda leaf: leaf is None)
 
 
-def _keep(offer: Offer, step: Step, taken: Bool[Array, ""]) -> Step:
-    """The step if it is taken; else one that stays at the state."""
-    state = jax.tree.map(
-        lambda new, old: jnp.where(taken, new, old), step.state, offer.state
-    )
-    return eqx.tree_at(lambda s: (s.state, s.rejected), step, (state, ~taken))
+def _ended(offer: Offer, step: Step, served: Bool[Array, ""]) -> Step:
+    """The step with its result: what the last point tried was, where none served.
+
+    Where the loss rises, by no more than rounding, the run stays.
+    """
+    loss = _loss(offer, step)
+    vain = jnp.where(jnp.isfinite(loss), Result.stalled.code, Result.non_finite.code)
+    vain = jnp.where(_holds(step), vain, step.result)
+    going_on = jnp.where(_holds(step), step.result, Result.completed.code)
+    result = jnp.where(served, going_on, vain).astype(jnp.int32)
+    higher = served & (loss > offer.loss(offer.state.z))
+    return eqx.tree_at(lambda s: (s.result, s.rejected), step, (result, higher))
 
 
 def _with_rung(step: Step, rung: Code | int, rejections: Array) -> Step:

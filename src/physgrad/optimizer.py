@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from physgrad.inverses.flat import Flat, Scalar, largest
+from physgrad.inverses.flat import Flat, Scalar, sizes
 from physgrad.inverses.rule import Code, Evaluations, PullBack
 from physgrad.inverses.settings import describe
 from physgrad.inverses.state import State
@@ -53,7 +53,9 @@ class Step(eqx.Module):
     certificate: Certificate | None = None
     """Of the inverse, where the method has one."""
     rejected: Bool[Array, ""] | bool = False
-    """Whether the point tried was not taken, and the state is the old one."""
+    """Whether the run stays where it is, and has only done a step."""
+    loss: Scalar | None = None
+    """L at the new state, where the method has it already."""
 
 
 class Optimizer(eqx.Module):
@@ -133,10 +135,12 @@ def checked(
 ) -> tuple[Step, Memory]:
     """The step, unless the rule did not hold at the start, or x goes to and fro."""
     x, eps = step.state.x, jnp.finfo(state.x.dtype).eps
-    back = largest(x - memory.before) <= ALIKE * eps * largest(x)
-    moved = largest(x - state.x) > jnp.sqrt(eps) * largest(x)
     certificate = step.certificate or _certificate(memory.start)
-    to_and_fro = back & moved & (step.result <= LAST_CODE_THAT_GOES_ON)
+    rejected = jnp.asarray(step.rejected)
+    size, moved, apart = sizes(x, x - state.x, x - memory.before)
+    back = apart <= ALIKE * eps * size
+    moved = moved > jnp.sqrt(eps) * size
+    to_and_fro = back & moved & (step.result <= LAST_CODE_THAT_GOES_ON) & ~rejected
     failed = memory.start.result != Result.completed.code
     result = jnp.where(to_and_fro, Result.stalled.code, step.result)
     certificate = jax.tree.map(
@@ -150,6 +154,10 @@ def checked(
     )
     result = jnp.where(failed, memory.start.result, result)
     step = eqx.tree_at(lambda s: (s.result, s.certificate), step, (result, certificate))
+    # what was not taken gives no momentum
+    turned = jax.tree.map(
+        lambda now, before: jnp.where(rejected, before, now), turned, memory.turned
+    )
     return step, Memory(memory.start, state.x, accepted, turned)
 
 

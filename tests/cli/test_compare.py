@@ -140,3 +140,13 @@ def test_the_table_is_not_cut_on_a_terminal(here, monkeypatch):
     words = ["gd", "completed", "[2.4512,", "2.633", "1.053930", "11", "forward,", "10"]
     assert set(words) <= set(lines[2].split())
     assert "0.96171]" in lines[3]
+
+
+def test_a_step_that_is_too_long_is_shortened_where_asked():
+    method = "pg:step_size=1.5,acceptance=monotone"
+    answer = physgrad("compare", "toy", "--optimizer", method, "--json")
+    assert answer.returncode == 0
+    (found,) = strict_json(answer.stdout)["runs"].values()
+    assert found["result"] == "completed" and found["losses"][-1] < 1e-2
+    assert "shortened in z" in found["message"]
+    assert "acceptance=Monotone" in found["optimizer"]

@@ -11,9 +11,17 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest, largest_by_leaf
+from physgrad.inverses.flat import (
+    Flat,
+    FlatMap,
+    Scalar,
+    largest,
+    largest_by_leaf,
+    sizes,
+    sizes_by_leaf,
+)
 from physgrad.inverses.rule import Evaluations, PullBack
-from physgrad.inverses.state import State
+from physgrad.inverses.state import State, secant
 from physgrad.results import Cause, Result
 
 # A branch jump is named where J dx exceeds dz by this factor at both ends of the step:
@@ -39,9 +47,9 @@ def certificate_tolerance(
     the optimum, where the step is smaller than the rounding of z. Leaf by leaf, since
     leaves may have different units: 1e9 in one must not hide 1e-9 in another.
     """
-    scale = jnp.maximum(largest_by_leaf(forward, z_target), state.scale)
+    size, step = sizes_by_leaf(forward, z_target, z_target - state.z)
     eps = jnp.finfo(z_target.dtype).eps
-    return rtol * largest_by_leaf(forward, z_target - state.z) + ROUNDING * eps * scale
+    return rtol * step + ROUNDING * eps * jnp.maximum(size, state.scale)
 
 
 def certify(
@@ -62,13 +70,17 @@ def certify(
     answer are those of the worst leaf of z.
     """
     z = forward(x)
-    residual = largest_by_leaf(forward, z - z_target)
-    finite = jnp.all(jnp.isfinite(residual)) & jnp.all(jnp.isfinite(x))
+    residual, dz = sizes_by_leaf(forward, z - z_target, z - state.z)
+    size, dx = sizes(x, x - state.x)
+    finite = jnp.all(jnp.isfinite(residual)) & jnp.isfinite(size)
     cost = (evaluations or Evaluations()) + Evaluations(forward=1)
     missed = ~jnp.all(residual <= tolerance)
     jumped = jnp.asarray(False)
     if not same_branch:
-        jumped, looked = jumps(forward, x, z, state, tolerance, preimage)
+        moved = dx, dz
+        jumped, looked = jumps(
+            forward, x, z, state, tolerance, moved=moved, preimage=preimage
+        )
         cost += looked
     cause = jnp.where(
         ~finite,
@@ -84,7 +96,14 @@ def certify(
     )
     worst = jnp.argmax(excess(residual, tolerance))
     return PullBack(
-        x, z, residual[worst], result, tolerance[worst], cause, evaluations=cost
+        x,
+        z,
+        residual[worst],
+        result,
+        tolerance[worst],
+        cause,
+        evaluations=cost,
+        secant=secant(dx, jnp.max(dz)),
     )
 
 
@@ -101,11 +120,13 @@ def jumps(
     z: Flat,
     state: State,
     tolerance: Float[Array, " leaves"],
+    *,
+    moved: tuple[Scalar, Float[Array, " leaves"]] | None = None,
     preimage: Callable[[Flat, State], Flat] | None = None,
 ) -> tuple[Bool[Array, ""], Evaluations]:
     """Whether x+ lies on another branch than x: |J (x+ - x)| far above |z+ - z|.
 
-    And what it cost to find out.
+    And what it cost to find out. `moved`: |x+ - x| and |z+ - z|, where they are known.
 
     Only looked at where |x+ - x| is large for |z+ - z|, compared with the gain of the
     run so far. In one dimension the secant of a branch lies between the slopes at its
@@ -113,11 +134,12 @@ def jumps(
     has a formula, `preimage(z, state)`, the step in z is halved, again and again around
     the larger change of x, which shrinks along a branch and does not across a jump.
     """
-    z, tolerance = lax.stop_gradient((z, tolerance))
-    start, end = (state.x, state.z), (x, z)
-    start, end = lax.stop_gradient((start, end))
-    allowed = JUMP * (largest_by_leaf(forward, z - state.z) + tolerance)
-    suspicious = largest(x - state.x) * state.gain[0] > jnp.min(allowed)
+    start, end, tolerance = lax.stop_gradient(((state.x, state.z), (x, z), tolerance))
+    if moved is None:
+        (dz,) = sizes_by_leaf(forward, z - state.z)
+        moved = sizes(x - state.x)[0], dz
+    dx, dz = moved
+    suspicious = dx * state.gain[0] > jnp.min(JUMP * (dz + tolerance))
 
     def both_ends() -> Bool[Array, ""]:
         return _far_apart(forward, start, end, tolerance)

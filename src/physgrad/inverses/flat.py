@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
@@ -40,6 +41,20 @@ _NOT_THE_USERS += ("lineax", "optimistix", "physgrad")
 def largest(vector: Flat) -> Scalar:
     """The largest magnitude: a norm that cannot overflow."""
     return jnp.max(jnp.abs(vector))
+
+
+def sizes(*vectors: Flat) -> tuple[Scalar, ...]:
+    """`largest` of each vector, all of one size, without derivatives.
+
+    In one pass over memory, which on large vectors is what counts.
+    """
+    magnitudes = [jnp.abs(lax.stop_gradient(vector)) for vector in vectors]
+    zeros = [jnp.zeros((), vector.dtype) for vector in vectors]
+
+    def larger(a: tuple[Scalar, ...], b: tuple[Scalar, ...]) -> tuple[Array, ...]:
+        return tuple(map(jnp.maximum, a, b))
+
+    return tuple(lax.reduce(tuple(magnitudes), tuple(zeros), larger, (0,)))
 
 
 def power_of_two(size: Float[Array, " _"]) -> Float[Array, " _"]:
@@ -149,6 +164,14 @@ def largest_by_leaf(forward: FlatMap, z: Flat) -> Float[Array, " leaves"]:
     """The largest magnitude in each leaf of the user's z that has entries."""
     leaves = jax.tree.leaves(forward.unravel_z(z))
     return jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in leaves if leaf.size])
+
+
+def sizes_by_leaf(forward: FlatMap, *zs: Flat) -> tuple[Float[Array, " leaves"], ...]:
+    """`largest_by_leaf` of each z, as `sizes` does."""
+    trees = [jax.tree.leaves(forward.unravel_z(z)) for z in zs]
+    leaves = [leaf for leaf in zip(*trees, strict=True) if leaf[0].size]
+    found = [sizes(*map(jnp.ravel, leaf)) for leaf in leaves]
+    return tuple(map(jnp.stack, zip(*found, strict=True)))
 
 
 class FlatMap(eqx.Module):

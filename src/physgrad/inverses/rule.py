@@ -94,6 +94,8 @@ class PullBack(eqx.Module):
     """1/tau: the weight of |x+ - x_ref|^2 that the rule has chosen or was given."""
     evaluations: Evaluations = Evaluations()
     """What the answer cost."""
+    secant: Scalar | None = None
+    """|z+ - z| / |x+ - x|, where the rule has measured it."""
 
 
 class Inverse(eqx.Module):

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest, largest_by_leaf
+from physgrad.inverses.flat import (
+    Flat,
+    FlatMap,
+    Scalar,
+    largest,
+    largest_by_leaf,
+    sizes,
+)
 
 
 class State(eqx.Module):
@@ -47,15 +54,24 @@ class State(eqx.Module):
         """The state at another point of the same run."""
         return State(spaces, self.scales, self.gain)
 
-    def pulled_to(self, spaces: tuple[Flat, ...]) -> State:
-        """The state at a point that was pulled back: its secants add to the gain."""
-        before, after = lax.stop_gradient((self.spaces, spaces))
-        moved = [largest(b - a) for a, b in zip(before, after, strict=True)]
-        dx = jnp.stack([moved[i] for i, _ in _stretches(spaces)])
-        dz = jnp.stack([moved[j] for _, j in _stretches(spaces)])
-        secant = jnp.where(dx > 0, dz / jnp.where(dx > 0, dx, 1.0), 0.0)
+    def pulled_to(self, spaces: tuple[Flat, ...], found: Scalar | None = None) -> State:
+        """The state at a point that was pulled back: its secants add to the gain.
+
+        `found`: that of the only map, where it is known.
+        """
+        if found is None:
+            pairs = zip(self.spaces, spaces, strict=True)
+            moved = [sizes(after - before)[0] for before, after in pairs]
+            steps = [secant(moved[i], moved[j]) for i, j in _stretches(spaces)]
+        else:
+            steps = [found]
         # fmax: a step to NaN is undone by the loop, and must not spoil the gain
-        return State(spaces, self.scales, jnp.fmax(self.gain, secant))
+        return State(spaces, self.scales, jnp.fmax(self.gain, jnp.stack(steps)))
+
+
+def secant(dx: Scalar, dz: Scalar) -> Scalar:
+    """|dz| / |dx|; zero where x has not moved."""
+    return jnp.where(dx > 0, dz / jnp.where(dx > 0, dx, 1.0), 0.0)
 
 
 def _stretches(spaces: tuple[Flat, ...]) -> list[tuple[int, int]]:

@@ -32,12 +32,16 @@ class Steps(NamedTuple):
     """Steps that came after points tried in vain."""
     rejected: int = 0
     """Points tried in vain."""
+    partial: int = 0
+    """Points taken though the inverse ran out of its budget: the loss fell."""
     served: Mapping[str, int] = MappingProxyType({})
     """Lower rungs of a ladder, by their names: how many steps each has served."""
 
     @classmethod
-    def of(cls, certificates: Certificates | None, rule: Inverse) -> Steps:
-        """The numbers of a run with a rule."""
+    def of(
+        cls, certificates: Certificates | None, rule: Inverse, losses: np.ndarray
+    ) -> Steps:
+        """The numbers of a run with a rule; `losses`: the recorded ones."""
         if certificates is None:
             return cls()
         names = [type(rung).__name__ for rung in rungs_of(rule)]
@@ -47,8 +51,10 @@ class Steps(NamedTuple):
         missed = certificates.results == Result.target_not_reachable.code
         rejections = certificates.rejections
         shortened, rejected = np.sum(rejections > 0), np.sum(rejections)
-        numbers = len(missed), int(np.sum(missed)), int(shortened), int(rejected)
-        return cls(*numbers, served)
+        failed = certificates.results == Result.inverse_failed.code
+        partial = np.sum(failed & (losses[1:] < losses[:-1]))
+        counts = np.sum(missed), shortened, rejected, partial
+        return cls(len(missed), *map(int, counts), served=served)
 
     @property
     def missed(self) -> str:
@@ -64,6 +70,11 @@ class Steps(NamedTuple):
             notes.append(
                 f"{self.shortened} of {self.recorded} recorded steps were shortened in "
                 f"z, with {times}, where the loss would not fall or the inverse failed"
+            )
+        if self.partial:
+            notes.append(
+                f"{self.partial} of {self.recorded} recorded steps went part of the "
+                "way, where the inverse ran out of its budget but the loss fell"
             )
         for name, count in self.served.items():
             share = f"{count} of {self.recorded} recorded steps"

@@ -18,12 +18,12 @@ from physgrad.inverses.settings import brief, whole_number
 from physgrad.loop import compiled
 from physgrad.loop.diagnosis import Steps, explain, explain_rest, not_finite_at_start
 from physgrad.loop.iteration import Loop, Progress, Record, Update, make_loop
-from physgrad.loop.packing import Packed
 from physgrad.loop.reporting import Snapshot, reporter, wants_bar
 from physgrad.loop.start import check_concrete, check_kinds, checked_start
 from physgrad.loop.stopping import StopRule
 from physgrad.objective.objective import Objective
 from physgrad.optimizer import Optimizer
+from physgrad.packing import Packed
 from physgrad.results import Result, RunError
 from physgrad.trajectory import Certificates, Run, Seconds, Trajectory
 
@@ -259,7 +259,7 @@ class _Chunks:
         objective, optimizer, *_ = self.problem
         end = _on_host(self.end)
         rule = getattr(optimizer, "inverse", None) or objective.simulator.rule
-        met = Steps.of(certificates, rule)
+        met = Steps.of(certificates, rule, losses)
         result, message = explain(objective, self.x, end, self.done, met)
         if result.goes_on and self.done > 0 and _rests(spaces[names[0]]):
             at_rest = explain_rest(objective, self.x, end)

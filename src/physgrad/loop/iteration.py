@@ -16,11 +16,11 @@ from physgrad.inverses.flat import Flat, Scalar, largest, real_array
 from physgrad.inverses.rule import Code, Evaluations
 from physgrad.inverses.settings import brief, whole_number
 from physgrad.inverses.state import State
-from physgrad.loop.packing import Packed, pack
 from physgrad.loop.start import check_kinds
 from physgrad.loop.stopping import StopRule, has_converged
 from physgrad.objective.objective import FlatObjective, Objective
 from physgrad.optimizer import Certificate, Optimizer, Step
+from physgrad.packing import Packed, pack
 from physgrad.results import LAST_CODE_THAT_GOES_ON, Result
 
 # A run that leaves the range of its dtype has diverged, rather than met a NaN, where
@@ -243,17 +243,23 @@ class Loop(eqx.Module):
 
     def _after(self, now: Progress, step: Step, memory: Any) -> Progress:
         """The run after a step: at its new point if that may stand, else as it was."""
-        loss = self.objective.loss(step.state.z)
+        loss = self.objective.loss(step.state.z) if step.loss is None else step.loss
+        rejected = jnp.asarray(step.rejected)
+        finite = rejected | _finite(step.state.spaces, loss)
+        state, loss = jax.tree.map(
+            lambda new, old: jnp.where(rejected, old, new),
+            (step.state, loss),
+            (now.state, now.loss),
+        )
         overflow = jnp.abs(now.loss) > GROWTH * jnp.abs(now.first_loss)
         broken = jnp.where(overflow, Result.diverged.code, Result.non_finite.code)
         result = jnp.asarray(step.result)
-        finite = _finite(step.state.spaces, loss)
         result = jnp.where(_goes_on(result) & ~finite, broken, result)
         stands = _goes_on(result)
 
         size = largest(step.state.x - now.state.x)
-        size = jnp.where(jnp.asarray(step.rejected), jnp.inf, size)
-        solved = has_converged(self.stop, self.objective, step.state, loss, size)
+        size = jnp.where(rejected, jnp.inf, size)
+        solved = has_converged(self.stop, self.objective, state, loss, size)
         result = jnp.where(stands & solved, Result.converged.code, result)
 
         def like(new: Any, old: Any) -> Any:
@@ -264,10 +270,10 @@ class Loop(eqx.Module):
             return jax.tree.map(lambda n, o: jnp.where(stands, n, o), new, old)
 
         return Progress(
-            keep(step.state, now.state),
+            keep(state, now.state),
             keep(loss, now.loss),
             now.first_loss,
-            keep(memory, now.memory),
+            like(memory, now.memory),  # of no use where the run has ended
             result.astype(now.result.dtype),
             now.steps + stands.astype(now.steps.dtype),
             like(now.evaluations + step.evaluations, now.evaluations),
@@ -294,7 +300,7 @@ def _goes_on(result: Code) -> Bool[Array, ""]:
 
 
 def _finite(spaces: tuple[Flat, ...], loss: Scalar) -> Bool[Array, ""]:
-    points = [jnp.all(jnp.isfinite(point)) for point in spaces]
+    points = [jnp.isfinite(largest(point)) for point in spaces]
     return jnp.isfinite(loss) & jnp.all(jnp.stack(points))
 
 

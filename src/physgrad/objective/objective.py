@@ -89,10 +89,9 @@ class FlatObjective(eqx.Module):
 
     def arrive(self, state: State, answer: PullBack) -> State:
         """The state at a pulled-back point, whose z the certificate already has."""
-        spaces = answer.x, answer.z
         if len(self.simulator.functions) > 1:  # once more, but the compiler sees that
-            spaces = self.simulator.spaces(answer.x)
-        return state.pulled_to(spaces)
+            return state.pulled_to(self.simulator.spaces(answer.x))
+        return state.pulled_to((answer.x, answer.z), answer.secant)
 
     def evaluate_with_gradient(self, state: State, x: Flat) -> tuple[State, Flat]:
         """The state at another x, and dL/dx there: one call and one reverse sweep."""

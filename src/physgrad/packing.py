@@ -1,7 +1,7 @@
-"""Many small arrays as one vector of each dtype: recording costs per array.
+"""Many small arrays as one vector of each dtype: recording and branches cost per array.
 
-A compiled loop writes each recorded array on its own, and for a handful of numbers
-that costs more than the step itself.
+A compiled loop writes each recorded array on its own, a branch each array that it
+returns, and for a handful of numbers that costs more than the step itself.
 """
 
 from __future__ import annotations
