@@ -278,6 +278,7 @@ def test_bent_simulators_are_fitted_up_to_the_noise_too(dtype):
         run = pg.minimize(pg.Objective(bent, loss), method, x0, num_steps=2)
         assert run.result == "completed"
         certificates = run.trajectory.certificates
+        assert certificates is not None
         assert np.all(certificates.residuals <= certificates.tolerances)
         assert np.linalg.norm(run.x - x) <= 0.7 * np.linalg.norm(x)
         assert np.array_equal(*run.trajectory["x"][1:])  # within the noise it stays

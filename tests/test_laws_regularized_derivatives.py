@@ -120,7 +120,7 @@ def test_derivatives_are_those_of_the_minimum_at_its_tau(name, rows, bend, monke
 
         def end(values: Values) -> tuple[Array, pg.PullBack]:
             found = answer(matrix, values, rule)
-            return DIRECTION @ found.x, found
+            return jnp.asarray(DIRECTION) @ found.x, found
 
         both = jax.jit(jax.value_and_grad(end, has_aux=True))
         (_, found), gradient = both(values)

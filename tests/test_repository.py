@@ -46,10 +46,9 @@ LOCKED = re.compile(
 # Top to bottom: a module imports from its own room or from one below.
 LAYERS = [
     *("cli", "explorer", "plot", "train", "problems", "simulators", "doctor"),
-    *("comparison", "loop", "optimizers", "physical_gradient", "acceptance"),
-    *("optimizer", "transformation"),
+    *("comparison", "loop", "optimizers", "physical_gradient", "optimizer"),
     *("objective", "simulator", "inverses", "spectral", "trajectory", "storage"),
-    *("expressions", "packing", "names", "results"),
+    *("expressions", "names", "results"),
 ]
 OUTSIDE = ["physgrad", "__main__"]
 HEAVY = {"equinox", "jax", "optimistix"}

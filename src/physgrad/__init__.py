@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from physgrad import plot as plot
     from physgrad import problems as problems
-    from physgrad.acceptance import Monotone as Monotone
-    from physgrad.acceptance import TrustRegion as TrustRegion
     from physgrad.comparison.comparison import Comparison as Comparison
     from physgrad.comparison.comparison import compare as compare
     from physgrad.doctor.examination import check as check
@@ -41,8 +39,10 @@ if TYPE_CHECKING:
     from physgrad.objective.z_step import GradientMetric as GradientMetric
     from physgrad.objective.z_step import MatrixMetric as MatrixMetric
     from physgrad.objective.z_step import NewtonMetric as NewtonMetric
-    from physgrad.optimizer import Optimizer as Optimizer
-    from physgrad.optimizer import Step as Step
+    from physgrad.optimizer.acceptance import Monotone as Monotone
+    from physgrad.optimizer.acceptance import TrustRegion as TrustRegion
+    from physgrad.optimizer.optimizer import Optimizer as Optimizer
+    from physgrad.optimizer.optimizer import Step as Step
     from physgrad.optimizers.gauss_newton import GaussNewton as GaussNewton
     from physgrad.optimizers.gradient_descent import GradientDescent as GradientDescent
     from physgrad.optimizers.half_inverse import HalfInverse as HalfInverse
@@ -86,14 +86,14 @@ _HOME = {
     "LinearizedInverse": "inverses.linearized",
     "MatrixMetric": "objective.z_step",
     "MissingExtra": "results",
-    "Monotone": "acceptance",
+    "Monotone": "optimizer.acceptance",
     "Newton": "optimizers.newton",
     "NewtonMetric": "objective.z_step",
     "NumericalInverse": "inverses.numerical",
     "Objective": "objective.objective",
     "OptaxOptimizer": "optimizers.optax_optimizer",
     "OptimistixOptimizer": "optimizers.optimistix_optimizer",
-    "Optimizer": "optimizer",
+    "Optimizer": "optimizer.optimizer",
     "PhysicalGradient": "physical_gradient",
     "Problem": "problems.problem",
     "PullBack": "inverses.rule",
@@ -105,11 +105,11 @@ _HOME = {
     "Simulator": "simulator",
     "SpectralInverse": "inverses.spectral",
     "SquaredLoss": "objective.losses",
-    "Step": "optimizer",
+    "Step": "optimizer.optimizer",
     "Stop": "loop.stopping",
     "Trajectory": "trajectory",
     "TransposedInverse": "inverses.transposed",
-    "TrustRegion": "acceptance",
+    "TrustRegion": "optimizer.acceptance",
     "check": "doctor.examination",
     "compare": "comparison.comparison",
     "iterate": "loop.iteration",

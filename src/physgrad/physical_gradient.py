@@ -12,15 +12,15 @@ from typing import Any
 
 import equinox as eqx
 
-from physgrad.acceptance import Acceptance, Offer, Plain, as_acceptance
 from physgrad.inverses.flat import Scalar
 from physgrad.inverses.rule import Inverse, as_rule
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.objective.z_step import ZMetric, ZStep, as_z_metric
-from physgrad.optimizer import Memory, Optimizer, Step, checked, pulled_back
-from physgrad.transformation import as_transformation, begin, turn
+from physgrad.optimizer.acceptance import Acceptance, Offer, Plain, as_acceptance
+from physgrad.optimizer.optimizer import Memory, Optimizer, Step, checked, pulled_back
+from physgrad.optimizer.transformation import as_transformation, begin, turn
 
 
 class PhysicalGradient(Optimizer):

@@ -22,7 +22,7 @@ from physgrad.loop.start import checked_start
 from physgrad.loop.stopping import StopRule
 from physgrad.names import package_version
 from physgrad.objective.objective import Objective
-from physgrad.optimizer import Optimizer
+from physgrad.optimizer.optimizer import Optimizer
 from physgrad.storage import save_folder, to_json
 from physgrad.trajectory import Run
 

@@ -17,7 +17,7 @@ from physgrad.inverses.rule import Inverse
 from physgrad.loop.iteration import Progress
 from physgrad.loop.start import non_finite_leaf
 from physgrad.objective.objective import Objective
-from physgrad.optimizer import Certificate
+from physgrad.optimizer.optimizer import Certificate
 from physgrad.results import Cause, Result, inverse_message
 from physgrad.trajectory import Certificates
 

@@ -22,8 +22,8 @@ from physgrad.loop.reporting import Snapshot, reporter, wants_bar
 from physgrad.loop.start import check_concrete, check_kinds, checked_start
 from physgrad.loop.stopping import StopRule
 from physgrad.objective.objective import Objective
-from physgrad.optimizer import Optimizer
-from physgrad.packing import Packed
+from physgrad.optimizer.optimizer import Optimizer
+from physgrad.optimizer.packing import Packed
 from physgrad.results import Result, RunError
 from physgrad.trajectory import Certificates, Run, Seconds, Trajectory
 

@@ -19,8 +19,8 @@ from physgrad.inverses.state import State
 from physgrad.loop.start import check_kinds
 from physgrad.loop.stopping import StopRule, has_converged
 from physgrad.objective.objective import FlatObjective, Objective
-from physgrad.optimizer import Certificate, Optimizer, Step
-from physgrad.packing import Packed, pack
+from physgrad.optimizer.optimizer import Certificate, Optimizer, Step
+from physgrad.optimizer.packing import Packed, pack
 from physgrad.results import LAST_CODE_THAT_GOES_ON, Result
 
 # A run that leaves the range of its dtype has diverged, rather than met a NaN, where

@@ -16,7 +16,7 @@ from physgrad.inverses.flat import flatten, is_library, leaf_name, real_array
 from physgrad.inverses.settings import brief
 from physgrad.loop.stopping import Stop
 from physgrad.objective.objective import Objective
-from physgrad.optimizer import Optimizer
+from physgrad.optimizer.optimizer import Optimizer
 
 
 def check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:

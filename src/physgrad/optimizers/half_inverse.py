@@ -11,7 +11,7 @@ from physgrad.inverses.spectral import SpectralInverse
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.objective.z_step import ZMetric, as_z_metric
-from physgrad.optimizer import Optimizer, Step
+from physgrad.optimizer.optimizer import Optimizer, Step
 from physgrad.physical_gradient import physical_step
 
 

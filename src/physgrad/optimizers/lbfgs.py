@@ -10,7 +10,7 @@ import optimistix as optx
 from physgrad.inverses.settings import whole_number
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
-from physgrad.optimizer import Optimizer, Step
+from physgrad.optimizer.optimizer import Optimizer, Step
 from physgrad.optimizers.optimistix_optimizer import OptimistixOptimizer
 
 

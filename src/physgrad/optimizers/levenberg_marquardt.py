@@ -15,7 +15,7 @@ from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.objective.z_step import NewtonMetric
-from physgrad.optimizer import Optimizer, Step
+from physgrad.optimizer.optimizer import Optimizer, Step
 from physgrad.results import Result
 from physgrad.spectral import damped_solution
 

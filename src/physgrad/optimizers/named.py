@@ -15,7 +15,7 @@ from physgrad.inverses.rule import Inverse
 from physgrad.inverses.spectral import SpectralInverse
 from physgrad.inverses.transposed import TransposedInverse
 from physgrad.names import OPTIMIZERS, Named
-from physgrad.optimizer import Optimizer
+from physgrad.optimizer.optimizer import Optimizer
 from physgrad.optimizers.gauss_newton import GaussNewton
 from physgrad.optimizers.gradient_descent import GradientDescent
 from physgrad.optimizers.half_inverse import HalfInverse

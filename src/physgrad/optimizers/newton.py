@@ -13,7 +13,7 @@ from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
-from physgrad.optimizer import Optimizer, Step
+from physgrad.optimizer.optimizer import Optimizer, Step
 from physgrad.results import Result
 
 # A pivot of so many roundings is none.

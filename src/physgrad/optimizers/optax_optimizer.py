@@ -10,9 +10,9 @@ from physgrad.inverses.flat import Flat
 from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
-from physgrad.optimizer import Optimizer, Step
+from physgrad.optimizer.optimizer import Optimizer, Step
+from physgrad.optimizer.transformation import check_transformation
 from physgrad.results import MissingExtra
-from physgrad.transformation import check_transformation
 
 
 class OptaxOptimizer(Optimizer):

@@ -23,8 +23,8 @@ from physgrad.inverses.settings import brief, describe, optional, positive, whol
 from physgrad.inverses.state import State
 from physgrad.objective.losses import FlatLoss
 from physgrad.objective.z_step import ZStep
-from physgrad.optimizer import Step
-from physgrad.packing import Packed, pack
+from physgrad.optimizer.optimizer import Step
+from physgrad.optimizer.packing import Packed, pack
 from physgrad.results import LAST_CODE_THAT_GOES_ON, Cause, Result
 
 # The loss must fall by this part of what its gradient promises (Armijo).
@@ -81,7 +81,7 @@ class Monotone(Acceptance):
 
     L(z+) <= L(z) + 1e-4 g (z+ - z) must hold, with the z+ that the certificate already
     has. After `halvings` in vain the next rule of a `Ladder` is asked, from the full
-    step on. A rule that ran out of its budget serves where the loss falls. Where
+    step on. A numerical rule that did not arrive serves where the loss falls. Where
     nothing serves, the run ends as what the last point tried was: `inverse_failed`
     or, with a certificate that holds, `stalled`. Short: "monotone".
 
@@ -224,11 +224,11 @@ def falls(offer: Offer, step: Step, slack: Scalar | float = 0.0) -> Bool[Array, 
     Held against the way that z has really gone, since a target out of range is not
     reached; to some slack, since at the minimum nothing falls.
     """
-    assert step.certificate is not None
     before = offer.loss(offer.state.z)
     after = _loss(offer, step)
     fell = after <= before - SUFFICIENT * _promised(offer, step) + slack
-    spent = step.certificate.cause == Cause.out_of_budget.code
+    cause = Cause.none.code if step.certificate is None else step.certificate.cause
+    spent = (cause == Cause.out_of_budget.code) | (cause == Cause.stuck.code)
     return fell & (_holds(step) | (spent & (after < before)))
 
 
@@ -283,7 +283,8 @@ def _ended(offer: Offer, step: Step, served: Bool[Array, ""]) -> Step:
 
 def _with_rung(step: Step, rung: Code | int, rejections: Array) -> Step:
     """The step with what its certificate says of the search for it."""
-    assert step.certificate is not None
+    if step.certificate is None:
+        return step
     return eqx.tree_at(
         lambda s: (s.certificate.rung, s.certificate.rejections),
         step,
