@@ -6,6 +6,7 @@ All vectors are flat and on the host; the user's functions are seen by JAX only.
 from __future__ import annotations
 
 import contextlib
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from physgrad.doctor.entries import Vector, leaves_of
+from physgrad.doctor.entries import Vector, leaves_of, size_of_entries
 from physgrad.inverses.flat import Flat, flat_map
 from physgrad.inverses.jacobian import is_tall
 from physgrad.inverses.rule import PullBack, identity_metric
@@ -36,6 +37,8 @@ PATIENCE = 60.0
 # So many entries compile quicker by a code generator that is slower on large arrays.
 FEW_ENTRIES = 1000
 LONGEST_MESSAGE = 240
+# How often x is shaken in its last digit, to see the rounding of z.
+SHAKES = 4
 
 
 class Fault(NamedTuple):
@@ -104,6 +107,27 @@ class Subject:
     def patience_is_out(self) -> bool:
         """Whether it has taken long already."""
         return time.monotonic() - self._started > PATIENCE
+
+    @functools.cached_property
+    def rounding(self) -> Vector:
+        """How far each entry of z moves where x is shaken in its last digit.
+
+        eps |J| |x| row by row, with whatever the simulator itself rounds; at least
+        eps |z|.
+        """
+        random, found = np.random.default_rng(0), self.eps * np.abs(self.z)
+        unit = self.eps * size_of_entries(self.x_leaves, self.x)
+        for _ in range(SHAKES):
+            shaken = self.forward(self.x + unit * random.choice([-1, 1], unit.size))
+            moved = np.abs(shaken - self.z)
+            found = np.fmax(found, np.where(np.isfinite(moved), moved, 0.0))
+        return found
+
+    @functools.cached_property
+    def leaf_scale(self) -> Vector:
+        """The rounding scale of the leaf that each entry of z lies in."""
+        sizes = [leaf.size for leaf in self.z_leaves if leaf.size]
+        return np.repeat(_wide(self.state.scale), sizes)
 
     def x_tree(self, x: Vector) -> PyTree:
         """A vector as the user's PyTree x."""
