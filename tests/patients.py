@@ -122,6 +122,10 @@ def ill(x):
     return x * jnp.array([1.0, 1e-5])
 
 
+def only_at_threes(x):
+    return jnp.where(jnp.all(x == 3.0), x, jnp.nan)
+
+
 EXACT = analytic(scaled, unscaled)
 ONE_STEP = pg.NumericalInverse(max_steps=1)
 THREES = (3.0, 3.0)
@@ -143,6 +147,7 @@ PATIENTS: dict[str, tuple[Any, tuple[float, ...], dict[str, Any]]] = {
     "rank_deficient": (analytic(twice, half), THREES, {}),
     "badly_scaled": (analytic(in_units, without_units), THREES, {}),
     "noise_too_high": (analytic(ill, lambda z: z * jnp.array([1, 1e5])), THREES, {}),
+    "isolated_start": (analytic(only_at_threes, lambda z: z), THREES, {}),
     "inverse_local": (analytic(scaled, right_near), THREES, {}),
     "not_nearest": (analytic(wide, shortest), (1.0, 2.0, 3.0), {}),
     "loss_not_convex": (pg.Objective(EXACT, lambda z: -jnp.sum(z**2)), THREES, {}),
@@ -160,6 +165,7 @@ CODES = {
     "fine": "PhysicalGradient(step_size=1.0)",
     "noise_too_high": "RegularizedInverse(noise=0.0001)",
     "inverse_misses": "NumericalInverse()",
+    "promises_nothing": "NumericalInverse()",
     "nearly_orthogonal": "GradientDescent(learning_rate=",
     "singular_at_start": "LevenbergMarquardt()",
 }

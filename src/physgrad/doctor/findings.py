@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -49,6 +50,8 @@ def find(
     )
     found = [*known, *(finding for part in about for finding in part(report))]
     found += _about_rank(report, singular_around)
+    if report.round_trips is not None and not report.round_trips.promised:
+        found = [_without_promise(finding) for finding in found]
     order = list(Diagnosis)
     found.sort(key=lambda finding: order.index(finding.name))
     if not found:
@@ -56,8 +59,29 @@ def find(
     return tuple(found)
 
 
+def _without_promise(finding: Finding) -> Finding:
+    """With a rule that is an inverse: a full step needs one."""
+    code = NUMERICAL if finding.code == PHYSICAL else finding.code
+    if finding.name in (Diagnosis.no_derivative, Diagnosis.reverse_only):
+        code = None
+    return dataclasses.replace(finding, code=code)
+
+
+def _holds(report: CheckReport) -> bool:
+    """Whether round trips were made, and all certificates hold."""
+    start, trips = report.at_start, report.round_trips
+    if start is None or start.offender is not None or trips is None:
+        return False
+    return trips.promised and trips.taken > 0 and trips.worst is None
+
+
+def _is_numerical(report: CheckReport) -> bool:
+    return report.inverse.startswith("NumericalInverse")
+
+
 def _fine(report: CheckReport) -> Finding:
-    words = "the inverse is an inverse, at x0 and around it"
+    where = "and around it" if _holds(report) else "only: it was not tried around it"
+    words = f"the inverse is an inverse, at x0 {where}"
     condition = 1.0 if report.contraction is None else report.contraction.condition
     gain = f"gradient descent leaves {left(condition)} of the distance in each step"
     worst = None if report.noise is None else report.noise.worst_gain
@@ -115,16 +139,30 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
         name = _AT_START.get(start.offender.cause, Diagnosis.inverse_misses)
         yield _bad_inverse(name, start.offender, f"; {start.words}")
         return
+    if start is not None and not start.same_branch:
+        words = f"the inverse is on another branch than x0; {start.words}"
+        advice = _ADVICE[Diagnosis.wrong_branch]
+        yield Finding(Diagnosis.wrong_branch, words, advice, NUMERICAL)
+        return
+    if trips is not None and trips.outside and not trips.taken:
+        yield Finding(
+            Diagnosis.isolated_start,
+            f"none of {trips.outside} samples around x0 has a finite z: the inverse "
+            "was tried at x0 only",
+            "start farther from the edge of what the simulator can do, or see why it "
+            "is not finite around x0",
+        )
     if trips is not None and trips.worst is not None:
         yield _bad_around(trips, trips.worst)
     elif trips is not None and not trips.promised:
         yield Finding(
             Diagnosis.promises_nothing,
             f"{report.inverse} is no inverse, and promises none",
-            "it is a step of its own: see how it compares, with physgrad.compare",
-            PHYSICAL,
+            "it is a step of its own, not one to the target: invert numerically, or "
+            "see how it compares, with physgrad.compare",
+            NUMERICAL,
         )
-    elif report.inverse.startswith("NumericalInverse"):
+    elif _is_numerical(report) and _holds(report):
         yield Finding(
             Diagnosis.numerical_inverse,
             "a solver inverts the simulator; it found every preimage it was asked for",
@@ -132,7 +170,8 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
             "costs one call",
             PHYSICAL,
         )
-    if start is not None and not start.returns_x0:
+    hidden = report.spectrum is None or report.spectrum.null_count > 0
+    if start is not None and not start.returns_x0 and hidden:
         yield Finding(
             Diagnosis.not_nearest,
             f"at x0 {start.words}",
@@ -186,12 +225,19 @@ def _bad_inverse(name: Diagnosis, worst: Offender, where: str) -> Finding:
     code = code if name is Diagnosis.inverse_stuck else NUMERICAL
     # on a wrong branch there is no residual to be seen
     numbers = "" if name is Diagnosis.wrong_branch else f": {_numbers(worst)}"
-    return Finding(name, f"{words}{where}{numbers}", _ADVICE[name], code)
+    advice = _ADVICE[name]
+    if worst.alone:
+        advice += (
+            "; entries of such different size belong in leaves of their own, since a "
+            "certificate has one scale for each leaf"
+        )
+    return Finding(name, f"{words}{where}{numbers}", advice, code)
 
 
 def _numbers(worst: Offender) -> str:
     sample = "" if worst.sample < 0 else f"sample {worst.sample}, "
-    text = f"{sample}{worst.leaf}: residual {worst.residual:.3g}"
+    link = "" if worst.link is None else f"{worst.link}, "
+    text = f"{sample}{link}{worst.leaf}: residual {worst.residual:.3g}"
     if np.isfinite(worst.tolerance):
         text += f", tolerance {worst.tolerance:.3g}"
     misses = worst.cause in (Cause.missed, Cause.not_identity)
