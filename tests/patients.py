@@ -166,6 +166,7 @@ CODES = {
     "noise_too_high": "RegularizedInverse(noise=0.0001)",
     "inverse_misses": "NumericalInverse()",
     "promises_nothing": "NumericalInverse()",
+    "rank_deficient": "PhysicalGradient(step_size=1.0)",
     "nearly_orthogonal": "GradientDescent(learning_rate=",
     "singular_at_start": "LevenbergMarquardt()",
 }

@@ -202,3 +202,26 @@ class Other(pg.Inverse):
 def test_another_preimage_of_a_full_rank_map_is_a_wrong_branch():
     report = pg.check(pg.Simulator(lambda x: x**2, Other()), jnp.array([1.0, 2.0]))
     assert report.diagnosis[0] == "wrong_branch", str(report)
+
+
+FLAT = {
+    "rounded": (analytic(jnp.round, IDENTITY), "PhysicalGradient(step_size=1.0)"),
+    "constant": (pg.Simulator(lambda x: 0 * x[:1] + 1), None),
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_no_method_that_needs_slopes_is_recommended_where_there_are_none(name):
+    simulator, code = FLAT[name]
+    report = pg.check(simulator, jnp.array([1.2, 2.0]))
+    assert report.diagnosis[0] == "rank_deficient" and report.code == code
+    assert "J is zero" in report.findings[0].words
+    assert not any("Linearized" in (f.code or "") for f in report.findings)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e-15, 1e15])
+def test_a_recommended_learning_rate_can_be_held(size):
+    scale = pg.check(analytic(lambda x: size * x, lambda z: z / size), jnp.ones(2))
+    for code in [f.code for f in scale.findings if "rate" in (f.code or "")]:
+        eval(code, {"GradientDescent": pg.GradientDescent})
+    assert ("nearly_orthogonal" in scale.diagnosis) == (1e-38 < size**-2.0 < 3e38)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from physgrad.doctor.directions import Spectrum
+from physgrad.doctor.entries import counted
 from physgrad.doctor.page import left
 from physgrad.doctor.report import CheckReport, Diagnosis, Finding
 from physgrad.doctor.samples import Offender, RoundTrips
@@ -22,6 +24,7 @@ NOISY, AMPLIFIED = 0.1, 3.0
 LOUD = 100.0
 PHYSICAL = "PhysicalGradient(step_size=1.0)"
 NUMERICAL = "PhysicalGradient(step_size=1.0, inverse=NumericalInverse())"
+SHORTEST = "PhysicalGradient(step_size=1.0, inverse=LinearizedInverse())"
 
 _AT_START = {
     Cause.start_jumped: Diagnosis.wrong_branch,
@@ -251,7 +254,9 @@ def _about_loss(report: CheckReport) -> Iterator[Finding]:
     if contraction is None or spectrum is None or spectrum.deficient:
         return
     if contraction.condition <= ORTHOGONAL and _is_straight(report):
-        rate = contraction.learning_rate
+        rate, range_of = contraction.learning_rate, np.finfo(report.x[0].dtype)
+        if not float(range_of.tiny) <= rate <= float(range_of.max):
+            return
         yield Finding(
             Diagnosis.nearly_orthogonal,
             f"J^T H_L J has the condition number {contraction.condition:.3g}: no "
@@ -286,38 +291,66 @@ def _about_noise(report: CheckReport) -> Iterator[Finding]:
         )
 
 
+def _unseen(spectrum: Spectrum) -> str:
+    """The directions that z does not show, in words."""
+    more = spectrum.null_count - len(spectrum.unseen)
+    shown = [*spectrum.unseen, *([counted(more, "more direction")] if more else [])]
+    return ", ".join(shown)
+
+
 def _about_rank(report: CheckReport, singular_around: bool) -> Iterator[Finding]:
     spectrum = report.spectrum
     if spectrum is None:
         return
-    unseen, full = ", ".join(spectrum.unseen), min(spectrum.shape)
+    full = min(spectrum.shape)
     if not spectrum.deficient:
         if spectrum.badly_scaled:
             yield Finding(
                 Diagnosis.badly_scaled,
                 f"in these units J has rank {spectrum.rank} of {full}: beside the "
-                f"others z hardly shows {unseen}",
+                f"others z hardly shows {_unseen(spectrum)}",
                 "give x and z units in which their entries are of one size; an exact "
                 "inverse does not mind, methods that use J do",
                 PHYSICAL,
             )
         return
+    if not spectrum.rank:
+        yield _without_slope(report, singular_around)
+        return
     rank = f"J has rank {spectrum.rank} of {full}"
-    if singular_around:
+    if not singular_around:
         yield Finding(
-            Diagnosis.rank_deficient,
-            f"{rank}, at x0 and around it: z does not show {unseen}",
-            "leave these directions out of x, or take the shortest step, which leaves "
-            "them alone",
-            "PhysicalGradient(step_size=1.0, inverse=LinearizedInverse())",
+            Diagnosis.singular_at_start,
+            f"{rank} at x0, and a higher one around it: there z does not show "
+            f"{_unseen(spectrum)}",
+            "start elsewhere, off this point; or damp the step",
+            "LevenbergMarquardt()",
         )
         return
+    holds = _holds(report)
+    way = "keep to this inverse, which holds" if holds else "take the shortest step"
     yield Finding(
-        Diagnosis.singular_at_start,
-        f"{rank} at x0, and a higher one around it: there z does not show {unseen}",
-        "start elsewhere, off this point; or damp the step",
-        "LevenbergMarquardt()",
+        Diagnosis.rank_deficient,
+        f"{rank}, at x0 and around it: z does not show {_unseen(spectrum)}",
+        f"leave these directions out of x, or {way}; it must leave them alone",
+        PHYSICAL if holds else SHORTEST,
     )
+
+
+def _without_slope(report: CheckReport, singular_around: bool) -> Finding:
+    """What is to be said where J is zero: no method that uses it will move."""
+    name = Diagnosis.rank_deficient if singular_around else Diagnosis.singular_at_start
+    around = "and around it" if singular_around else "but not around it"
+    words = f"J is zero at x0, {around}: to first order z does not depend on x"
+    if _holds(report) and not _is_numerical(report):
+        advice = "keep to this inverse, which holds; methods that use J do not move"
+        return Finding(name, words, advice, PHYSICAL)
+    advice = "methods that use J do not move: "
+    if singular_around:
+        advice += "see whether P rounds, cuts off or ignores x, or give it a formula"
+    else:
+        advice += "start elsewhere, off this point"
+    return Finding(name, words, advice)
 
 
 def _about_shape(report: CheckReport) -> Iterator[Finding]:
@@ -326,11 +359,10 @@ def _about_shape(report: CheckReport) -> Iterator[Finding]:
         return
     rows, columns = spectrum.shape
     if columns > rows:
-        more = spectrum.null_count - len(spectrum.unseen)
-        shown = [*spectrum.unseen, *([f"{more} more directions"] if more else [])]
+        shown = _unseen(spectrum)
         yield Finding(
             Diagnosis.more_x_than_z,
-            f"x has {columns} entries and z {rows}: z does not show {', '.join(shown)}",
+            f"x has {columns} entries and z {rows}: z does not show {shown}",
             "the preimage nearest to x is meant: f(z, x) of an analytic inverse must "
             "return it, a numerical one finds it",
             PHYSICAL,
