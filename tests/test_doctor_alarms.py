@@ -169,6 +169,13 @@ def test_the_link_of_a_chain_that_lies_is_named(number):
     assert f"{multiple:.4g} times what it should be" in report.findings[0].words
 
 
+def test_links_that_lie_together_are_found_out():
+    whole = pg.Chain(analytic(double, IDENTITY), analytic(double, lambda z: z / 4))
+    report = pg.check(whole, jnp.array([2.0, 2.0]), samples=1)
+    assert not report.ok and "link 1 of 2, double" in report.findings[0].words
+    assert "is x0, but not that of each link" in report.findings[0].words
+
+
 def test_entries_are_certified_one_by_one(dtype):
     lie = analytic(IDENTITY, lambda z: z * jnp.array([1.0, 2.0], z.dtype))
     report = pg.check(lie, jnp.array([1e9, 1e-9], dtype))

@@ -74,6 +74,6 @@ def _elsewhere(subject: Subject, x: Vector) -> str:
         return f"P^-1(P(x0)) is {place}"
     away = x - subject.x
     if not np.any(away):
-        return words
+        return "P^-1(P(x0)) is x0, but not that of each link"
     where = in_words(subject.x_leaves, away)
     return f"{words}: it differs by {np.linalg.norm(away):.3g} along {where}"
