@@ -33,7 +33,7 @@ class Contraction:
     newton: float
     gauss_newton: float
     physical: float | None
-    """None where the inverse is none."""
+    """None where the inverse is none, or promises nothing."""
     assumption: str
     """In words."""
     gradient_step: Matrix

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from physgrad.doctor.entries import Vector, in_words
+from physgrad.doctor.entries import Vector, in_words, unseen_in_words
 from physgrad.doctor.subject import Matrix, Subject
 from physgrad.spectral import spectrum
 
@@ -88,6 +88,9 @@ def dense_spectrum(subject: Subject, jacobian: Matrix) -> Spectrum:
     rank = int(np.sum(values > 0))
     left, right = left[:, :rank], right[:rank]
     null = null_directions(right)
+    largest = np.max(values, initial=0.0)
+    floor = max(jacobian.shape) * subject.eps * largest
+    seen = np.max(np.abs(jacobian), axis=0) > floor
     order = range(rank - 1, -1, -1)
     weak = [right[i] for i in order if values[i] < WEAK * values[0]]
     return Spectrum(
@@ -97,7 +100,7 @@ def dense_spectrum(subject: Subject, jacobian: Matrix) -> Spectrum:
         rank,
         null,
         subject.x.size - rank,
-        tuple(in_words(subject.x_leaves, v) for v in null[:SHOWN]),
+        tuple(unseen_in_words(subject.x_leaves, v, seen) for v in null[:SHOWN]),
         tuple(in_words(subject.x_leaves, v) for v in weak[:SHOWN]),
         max(rank, scaled_rank(jacobian, subject.eps)),
         left,

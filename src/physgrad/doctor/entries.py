@@ -6,15 +6,17 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, PyTree
+from jaxtyping import Bool, Float, PyTree
 
 from physgrad.inverses.flat import leaf_name
 
 Vector = Float[np.ndarray, " _"]
 
-# Entries that a direction is described by, at most, and the least part of the largest.
+# Entries that a direction is described by, at most; the part of its norm that may be
+# left out; and the part of its largest entry from which another one is not rounding.
 SPELLED_OUT = 4
 LEAST_PART = 0.1
+TRACE = 1e-6
 
 
 class Leaf(NamedTuple):
@@ -72,18 +74,48 @@ def in_words(leaves: tuple[Leaf, ...], direction: Vector) -> str:
     """
     unit = direction / np.linalg.norm(direction)
     order = np.argsort(-np.abs(unit), kind="stable")
-    least = LEAST_PART * np.abs(unit[order[0]])
-    large = [int(i) for i in order if np.abs(unit[i]) > least]
-    if len(large) == 1:
-        return entry_name(leaves, large[0])
-    shown = sorted(large[:SPELLED_OUT])
+    rest = np.sqrt(np.cumsum(unit[order[::-1]] ** 2))[::-1]  # with the entry itself
+    large = max(1, int(np.sum(rest > LEAST_PART)))
+    if large == 1:
+        return entry_name(leaves, int(order[0]))
+    shown = sorted(int(i) for i in order[: min(large, SPELLED_OUT)])
     unit = unit * np.sign(unit[shown[0]])
     words = " ".join(
         f"{'-' if unit[i] < 0 else '+'} {abs(unit[i]):.3g} {entry_name(leaves, i)}"
         for i in shown
     ).removeprefix("+ ")
-    more = len(large) - len(shown)
-    return f"{words} and {more} more entries" if more > 0 else words
+    more = large - len(shown)
+    return f"{words} and {counted(more, 'more entry')}" if more > 0 else words
+
+
+def unseen_in_words(
+    leaves: tuple[Leaf, ...], direction: Vector, seen: Bool[np.ndarray, " x"]
+) -> str:
+    """A direction that z does not show; `seen` are the entries that it does show.
+
+    >>> leaves, direction = leaves_of(np.ones(2), "x"), np.array([1.0, 0.01])
+    >>> unseen_in_words(leaves, direction, np.array([False, True]))
+    'x[0]'
+    >>> unseen_in_words(leaves, direction, np.array([True, True]))
+    'a combination of x[0] and 1 other entry'
+    """
+    words, size = in_words(leaves, direction), np.abs(direction)
+    place = int(np.argmax(size))
+    others = int(np.sum(size > TRACE * size[place])) - 1
+    if words != entry_name(leaves, place) or not seen[place] or not others:
+        return words
+    return f"a combination of {words} and {counted(others, 'other entry')}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, such as `1 more entry` or `2 more entries`.
+
+    >>> counted(1, "more entry"), counted(2, "more entry"), counted(2, "direction")
+    ('1 more entry', '2 more entries', '2 directions')
+    """
+    if number != 1:
+        what = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{number} {what}"
 
 
 def size_of_entries(leaves: tuple[Leaf, ...], vector: Vector) -> Vector:

@@ -19,7 +19,7 @@ from physgrad.doctor.directions import (
     fits,
     leading_spectrum,
 )
-from physgrad.doctor.entries import Vector, entry_name, in_words, size_of_entries
+from physgrad.doctor.entries import entry_name
 from physgrad.doctor.findings import find, only
 from physgrad.doctor.noise import as_covariance, noise_gain
 from physgrad.doctor.page import of_point
@@ -30,14 +30,22 @@ from physgrad.doctor.report import (
     Diagnosis,
     Finding,
 )
-from physgrad.doctor.samples import Sample, offender, round_trips, take_samples
+from physgrad.doctor.samples import Sample, round_trips, take_samples
+from physgrad.doctor.start import at_start
 from physgrad.doctor.subject import Fault, Matrix, Subject, attempt
 from physgrad.inverses.ladder import rungs_of
+from physgrad.inverses.numerical import NumericalInverse
 from physgrad.inverses.settings import brief, describe, whole_number
 from physgrad.loop.start import checked_start
 from physgrad.objective.objective import Objective
 from physgrad.simulator import Chain, Simulator
 
+_FORMULA_RAISES = "mend the inverse: it takes z, or z and x, and returns an x"
+_SOLVER_RAISES = (
+    "give it a formula, AnalyticInverse(f); a solver needs derivatives, most of them "
+    "J t (jax.custom_jvp), some J^T u alone, such as NumericalInverse("
+    "solver=optimistix.BFGS(rtol=1e-4, atol=1e-6))"
+)
 # Samples at which the rank of J is held against that at x0.
 RANK_SAMPLES = 2
 
@@ -153,19 +161,6 @@ def _point(x0: PyTree) -> str:
     return of_point("x", np.concatenate(values))
 
 
-def _elsewhere(subject: Subject, x: Vector) -> str:
-    """P^-1(P(x0)) in words, where that is not x0."""
-    place, home = (of_point("", v).removeprefix(" = ") for v in (x, subject.x))
-    words = f"P^-1(P(x0)) is {'near' if place == home else place + ', not'} x0"
-    if not np.all(np.isfinite(x)):
-        return f"P^-1(P(x0)) is {place}"
-    away = x - subject.x
-    if not np.any(away):
-        return words
-    where = in_words(subject.x_leaves, away)
-    return f"{words}: it differs by {np.linalg.norm(away):.3g} along {where}"
-
-
 class _Examination:
     """The parts of a report; one that raises is left out, with a note."""
 
@@ -184,10 +179,10 @@ class _Examination:
         derivative = self._part("derivative", self._derivative)
         jacobian, spectrum = self._jacobian(derivative)
         contraction = self._contraction(jacobian, spectrum)
-        at_start = self._inverse(self._at_start)
+        start = self._inverse(lambda: at_start(subject, jacobian, spectrum))
         taken: Sequence[Sample | None] = ()
         trips = noise = None
-        if at_start is not None:
+        if start is not None:
             taken = (
                 self._inverse(lambda: take_samples(subject, self.samples, self.seed))
                 or ()
@@ -195,7 +190,9 @@ class _Examination:
             if subject.patience_is_out:
                 text = f"fewer samples than {self.samples}: it took too long"
                 self.notes.append(f"{text}, {len(taken)} round trips")
-            trips = round_trips(subject, taken, spectrum, contraction)
+            trips = round_trips(
+                subject, taken, spectrum, contraction, promised=start.promised
+            )
             noise = self._inverse(
                 lambda: noise_gain(
                     subject, spectrum, covariance, -(-self.samples // 2), self.seed
@@ -205,13 +202,13 @@ class _Examination:
             self.notes.append("uncertainty: it needs a dense, finite Jacobian")
         report = dataclasses.replace(
             self.blank,
-            at_start=at_start,
+            at_start=start,
             round_trips=trips,
             spectrum=spectrum,
             noise=noise,
             derivative=derivative,
             deterministic=deterministic,
-            cost=self._part("cost", lambda: self._cost(derivative, at_start)),
+            cost=self._part("cost", lambda: self._cost(derivative, start)),
             contraction=contraction,
         )
         around = self._singular_around(spectrum, taken)
@@ -219,8 +216,10 @@ class _Examination:
 
     def _with_findings(self, report: CheckReport, around: bool) -> CheckReport:
         findings = find(report, self.findings, singular_around=around)
-        contraction = report.contraction
-        if contraction is not None and any(f.name.is_fault for f in findings):
+        contraction, trips = report.contraction, report.round_trips
+        none = any(f.name.is_fault for f in findings)
+        none = none or trips is None or not trips.promised
+        if contraction is not None and none:
             contraction = dataclasses.replace(contraction, physical=None)
         return dataclasses.replace(
             report,
@@ -243,7 +242,9 @@ class _Examination:
             return found
         if not any(f.name is Diagnosis.inverse_raises for f in self.findings):
             words = f"the inverse raises {found.message}"
-            advice = "mend the inverse: it takes z, or z and x, and returns an x"
+            advice = _FORMULA_RAISES
+            if isinstance(self.subject.simulator.rule, NumericalInverse):
+                advice = _SOLVER_RAISES
             self.findings.append(Finding(Diagnosis.inverse_raises, words, advice))
         return None
 
@@ -316,23 +317,6 @@ class _Examination:
                 )
             )
         return expected
-
-    def _at_start(self) -> AtStart:
-        """P^-1(P(x0)), by the check of the rule and by the rule itself."""
-        subject = self.subject
-        checked, answer = subject.verify(), subject.pull_back(subject.z)
-        failed = checked if not checked.held else None
-        x = checked.x if failed else answer.x
-        distance = float(np.linalg.norm(x - subject.x))
-        unit = size_of_entries(subject.x_leaves, subject.x)
-        near = np.abs(x - subject.x) <= 10 * np.sqrt(subject.eps) * unit
-        same = bool(np.all(near)) and failed is None
-        words = "P^-1(P(x0)) is x0" if same else _elsewhere(subject, x)
-        worst = None
-        if failed:
-            here = Sample(0.0, subject.x, subject.z, failed)
-            worst = offender(subject, -1, here)
-        return AtStart(same, same or failed is None, distance, words, worst)
 
     def _cost(self, derivative: Derivative | None, start: AtStart | None) -> Cost:
         subject = self.subject

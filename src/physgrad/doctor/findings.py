@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from physgrad.doctor.directions import Spectrum
+from physgrad.doctor.entries import counted
 from physgrad.doctor.page import left
 from physgrad.doctor.report import CheckReport, Diagnosis, Finding
 from physgrad.doctor.samples import Offender, RoundTrips
@@ -21,6 +24,7 @@ NOISY, AMPLIFIED = 0.1, 3.0
 LOUD = 100.0
 PHYSICAL = "PhysicalGradient(step_size=1.0)"
 NUMERICAL = "PhysicalGradient(step_size=1.0, inverse=NumericalInverse())"
+SHORTEST = "PhysicalGradient(step_size=1.0, inverse=LinearizedInverse())"
 
 _AT_START = {
     Cause.start_jumped: Diagnosis.wrong_branch,
@@ -49,6 +53,8 @@ def find(
     )
     found = [*known, *(finding for part in about for finding in part(report))]
     found += _about_rank(report, singular_around)
+    if report.round_trips is not None and not report.round_trips.promised:
+        found = [_without_promise(finding) for finding in found]
     order = list(Diagnosis)
     found.sort(key=lambda finding: order.index(finding.name))
     if not found:
@@ -56,8 +62,29 @@ def find(
     return tuple(found)
 
 
+def _without_promise(finding: Finding) -> Finding:
+    """With a rule that is an inverse: a full step needs one."""
+    code = NUMERICAL if finding.code == PHYSICAL else finding.code
+    if finding.name in (Diagnosis.no_derivative, Diagnosis.reverse_only):
+        code = None
+    return dataclasses.replace(finding, code=code)
+
+
+def _holds(report: CheckReport) -> bool:
+    """Whether round trips were made, and all certificates hold."""
+    start, trips = report.at_start, report.round_trips
+    if start is None or start.offender is not None or trips is None:
+        return False
+    return trips.promised and trips.taken > 0 and trips.worst is None
+
+
+def _is_numerical(report: CheckReport) -> bool:
+    return report.inverse.startswith("NumericalInverse")
+
+
 def _fine(report: CheckReport) -> Finding:
-    words = "the inverse is an inverse, at x0 and around it"
+    where = "and around it" if _holds(report) else "only: it was not tried around it"
+    words = f"the inverse is an inverse, at x0 {where}"
     condition = 1.0 if report.contraction is None else report.contraction.condition
     gain = f"gradient descent leaves {left(condition)} of the distance in each step"
     worst = None if report.noise is None else report.noise.worst_gain
@@ -115,16 +142,30 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
         name = _AT_START.get(start.offender.cause, Diagnosis.inverse_misses)
         yield _bad_inverse(name, start.offender, f"; {start.words}")
         return
+    if start is not None and not start.same_branch:
+        words = f"the inverse is on another branch than x0; {start.words}"
+        advice = _ADVICE[Diagnosis.wrong_branch]
+        yield Finding(Diagnosis.wrong_branch, words, advice, NUMERICAL)
+        return
+    if trips is not None and trips.outside and not trips.taken:
+        yield Finding(
+            Diagnosis.isolated_start,
+            f"none of {trips.outside} samples around x0 has a finite z: the inverse "
+            "was tried at x0 only",
+            "start farther from the edge of what the simulator can do, or see why it "
+            "is not finite around x0",
+        )
     if trips is not None and trips.worst is not None:
         yield _bad_around(trips, trips.worst)
     elif trips is not None and not trips.promised:
         yield Finding(
             Diagnosis.promises_nothing,
             f"{report.inverse} is no inverse, and promises none",
-            "it is a step of its own: see how it compares, with physgrad.compare",
-            PHYSICAL,
+            "it is a step of its own, not one to the target: invert numerically, or "
+            "see how it compares, with physgrad.compare",
+            NUMERICAL,
         )
-    elif report.inverse.startswith("NumericalInverse"):
+    elif _is_numerical(report) and _holds(report):
         yield Finding(
             Diagnosis.numerical_inverse,
             "a solver inverts the simulator; it found every preimage it was asked for",
@@ -132,7 +173,8 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
             "costs one call",
             PHYSICAL,
         )
-    if start is not None and not start.returns_x0:
+    hidden = report.spectrum is None or report.spectrum.null_count > 0
+    if start is not None and not start.returns_x0 and hidden:
         yield Finding(
             Diagnosis.not_nearest,
             f"at x0 {start.words}",
@@ -186,12 +228,19 @@ def _bad_inverse(name: Diagnosis, worst: Offender, where: str) -> Finding:
     code = code if name is Diagnosis.inverse_stuck else NUMERICAL
     # on a wrong branch there is no residual to be seen
     numbers = "" if name is Diagnosis.wrong_branch else f": {_numbers(worst)}"
-    return Finding(name, f"{words}{where}{numbers}", _ADVICE[name], code)
+    advice = _ADVICE[name]
+    if worst.alone:
+        advice += (
+            "; entries of such different size belong in leaves of their own, since a "
+            "certificate has one scale for each leaf"
+        )
+    return Finding(name, f"{words}{where}{numbers}", advice, code)
 
 
 def _numbers(worst: Offender) -> str:
     sample = "" if worst.sample < 0 else f"sample {worst.sample}, "
-    text = f"{sample}{worst.leaf}: residual {worst.residual:.3g}"
+    link = "" if worst.link is None else f"{worst.link}, "
+    text = f"{sample}{link}{worst.leaf}: residual {worst.residual:.3g}"
     if np.isfinite(worst.tolerance):
         text += f", tolerance {worst.tolerance:.3g}"
     misses = worst.cause in (Cause.missed, Cause.not_identity)
@@ -205,7 +254,9 @@ def _about_loss(report: CheckReport) -> Iterator[Finding]:
     if contraction is None or spectrum is None or spectrum.deficient:
         return
     if contraction.condition <= ORTHOGONAL and _is_straight(report):
-        rate = contraction.learning_rate
+        rate, range_of = contraction.learning_rate, np.finfo(report.x[0].dtype)
+        if not float(range_of.tiny) <= rate <= float(range_of.max):
+            return
         yield Finding(
             Diagnosis.nearly_orthogonal,
             f"J^T H_L J has the condition number {contraction.condition:.3g}: no "
@@ -240,38 +291,66 @@ def _about_noise(report: CheckReport) -> Iterator[Finding]:
         )
 
 
+def _unseen(spectrum: Spectrum) -> str:
+    """The directions that z does not show, in words."""
+    more = spectrum.null_count - len(spectrum.unseen)
+    shown = [*spectrum.unseen, *([counted(more, "more direction")] if more else [])]
+    return ", ".join(shown)
+
+
 def _about_rank(report: CheckReport, singular_around: bool) -> Iterator[Finding]:
     spectrum = report.spectrum
     if spectrum is None:
         return
-    unseen, full = ", ".join(spectrum.unseen), min(spectrum.shape)
+    full = min(spectrum.shape)
     if not spectrum.deficient:
         if spectrum.badly_scaled:
             yield Finding(
                 Diagnosis.badly_scaled,
                 f"in these units J has rank {spectrum.rank} of {full}: beside the "
-                f"others z hardly shows {unseen}",
+                f"others z hardly shows {_unseen(spectrum)}",
                 "give x and z units in which their entries are of one size; an exact "
                 "inverse does not mind, methods that use J do",
                 PHYSICAL,
             )
         return
+    if not spectrum.rank:
+        yield _without_slope(report, singular_around)
+        return
     rank = f"J has rank {spectrum.rank} of {full}"
-    if singular_around:
+    if not singular_around:
         yield Finding(
-            Diagnosis.rank_deficient,
-            f"{rank}, at x0 and around it: z does not show {unseen}",
-            "leave these directions out of x, or take the shortest step, which leaves "
-            "them alone",
-            "PhysicalGradient(step_size=1.0, inverse=LinearizedInverse())",
+            Diagnosis.singular_at_start,
+            f"{rank} at x0, and a higher one around it: there z does not show "
+            f"{_unseen(spectrum)}",
+            "start elsewhere, off this point; or damp the step",
+            "LevenbergMarquardt()",
         )
         return
+    holds = _holds(report)
+    way = "keep to this inverse, which holds" if holds else "take the shortest step"
     yield Finding(
-        Diagnosis.singular_at_start,
-        f"{rank} at x0, and a higher one around it: there z does not show {unseen}",
-        "start elsewhere, off this point; or damp the step",
-        "LevenbergMarquardt()",
+        Diagnosis.rank_deficient,
+        f"{rank}, at x0 and around it: z does not show {_unseen(spectrum)}",
+        f"leave these directions out of x, or {way}; it must leave them alone",
+        PHYSICAL if holds else SHORTEST,
     )
+
+
+def _without_slope(report: CheckReport, singular_around: bool) -> Finding:
+    """What is to be said where J is zero: no method that uses it will move."""
+    name = Diagnosis.rank_deficient if singular_around else Diagnosis.singular_at_start
+    around = "and around it" if singular_around else "but not around it"
+    words = f"J is zero at x0, {around}: to first order z does not depend on x"
+    if _holds(report) and not _is_numerical(report):
+        advice = "keep to this inverse, which holds; methods that use J do not move"
+        return Finding(name, words, advice, PHYSICAL)
+    advice = "methods that use J do not move: "
+    if singular_around:
+        advice += "see whether P rounds, cuts off or ignores x, or give it a formula"
+    else:
+        advice += "start elsewhere, off this point"
+    return Finding(name, words, advice)
 
 
 def _about_shape(report: CheckReport) -> Iterator[Finding]:
@@ -280,11 +359,10 @@ def _about_shape(report: CheckReport) -> Iterator[Finding]:
         return
     rows, columns = spectrum.shape
     if columns > rows:
-        more = spectrum.null_count - len(spectrum.unseen)
-        shown = [*spectrum.unseen, *([f"{more} more directions"] if more else [])]
+        shown = _unseen(spectrum)
         yield Finding(
             Diagnosis.more_x_than_z,
-            f"x has {columns} entries and z {rows}: z does not show {', '.join(shown)}",
+            f"x has {columns} entries and z {rows}: z does not show {shown}",
             "the preimage nearest to x is meant: f(z, x) of an analytic inverse must "
             "return it, a numerical one finds it",
             PHYSICAL,

@@ -51,6 +51,8 @@ class Diagnosis(enum.StrEnum):
     """J has full rank, but not in these units of x and z."""
     inverse_local = "inverse_local"
     """The inverse is right near x0, and fails farther away."""
+    isolated_start = "isolated_start"
+    """No point around x0 has a finite P(x), so that no round trip was made."""
     inverse_stuck = "inverse_stuck"
     """A numerical inverse does not find a preimage that exists."""
     not_nearest = "not_nearest"
@@ -106,6 +108,8 @@ class AtStart:
     """Which preimage it is."""
     offender: Offender | None
     """Where the certificate at x0 does not hold."""
+    promised: bool
+    """Whether the rule promises anything of its residual."""
 
 
 @dataclasses.dataclass(frozen=True)

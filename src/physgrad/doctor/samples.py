@@ -14,7 +14,7 @@ import numpy as np
 
 from physgrad.doctor.contraction import Contraction
 from physgrad.doctor.directions import Spectrum
-from physgrad.doctor.entries import Vector, size_of_entries
+from physgrad.doctor.entries import Vector, entry_name, size_of_entries
 from physgrad.doctor.subject import Answer, Subject
 from physgrad.results import Cause, Result
 
@@ -60,12 +60,16 @@ class Offender:
     """-1 for x0 itself."""
     size: float
     leaf: str
-    """The leaf of z that is farthest off."""
+    """The leaf of z that is farthest off; an entry where the leaf as a whole is not."""
     residual: float
     tolerance: float
     cause: Cause
     multiple: float | None
     """x+ is this multiple of what it should be; None where it is no multiple."""
+    alone: bool
+    """Whether only an entry that is small in its leaf is off."""
+    link: str | None
+    """The link of a chain that is off at its own point: its number and function."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,11 @@ class RoundTrips:
     """Whether the rule promises anything of its residual."""
     worst: Offender | None
     """None where all certificates hold."""
+
+    @property
+    def taken(self) -> int:
+        """How many samples there are."""
+        return sum(ring.samples for ring in self.rings)
 
     def fails_near(self) -> bool:
         """Whether a certificate near x0 does not hold."""
@@ -96,11 +105,18 @@ def take_samples(subject: Subject, count: int, seed: int) -> list[Sample | None]
         if subject.patience_is_out:
             break
         size = SIZES[i % len(SIZES)]
-        x = subject.x + size * unit * random.uniform(-1, 1, unit.size)
-        z = subject.forward(x)
-        finite = bool(np.all(np.isfinite(z)))
-        found.append(Sample(size, x, z, subject.pull_back(z)) if finite else None)
+        found.append(_sample(subject, size, unit * random.uniform(-1, 1, unit.size)))
     return found
+
+
+def _sample(subject: Subject, size: float, way: Vector) -> Sample | None:
+    """A round trip from x0 + size way, the other way, up, or down: the first finite."""
+    for step in (way, -way, np.abs(way), -np.abs(way)):
+        x = subject.x + size * step
+        z = subject.forward(x)
+        if np.all(np.isfinite(z)):
+            return Sample(size, x, z, subject.pull_back(z))
+    return None
 
 
 def round_trips(
@@ -108,8 +124,10 @@ def round_trips(
     samples: Sequence[Sample | None],
     spectrum: Spectrum | None,
     contraction: Contraction | None,
+    *,
+    promised: bool,
 ) -> RoundTrips:
-    """What the samples show, by their size."""
+    """What the samples show, by their size; `promised`: what is so at x0."""
     inside = [sample for sample in samples if sample is not None]
     rings = []
     for size in SIZES:
@@ -125,7 +143,8 @@ def round_trips(
     if failed:  # the nearest to x0, and of those the farthest off
         _, _, place, sample = max(failed, key=lambda f: f[:3])
         worst = offender(subject, place, sample)
-    promised = not inside or any(np.isfinite(s.answer.tolerance) for s in inside)
+    if inside:
+        promised = any(np.isfinite(s.answer.tolerance) for s in inside)
     return RoundTrips(tuple(rings), len(samples) - len(inside), promised, worst)
 
 
@@ -155,7 +174,9 @@ def _ring(
     return Ring(size, len(samples), held, physical, gauss_newton, gradient)
 
 
-def offender(subject: Subject, place: int, sample: Sample) -> Offender:
+def offender(
+    subject: Subject, place: int, sample: Sample, link: int | None = None
+) -> Offender:
     """A round trip that failed, in the names of the user."""
     answer = sample.answer
     miss = np.abs(answer.z - sample.z)
@@ -166,14 +187,24 @@ def offender(subject: Subject, place: int, sample: Sample) -> Offender:
         for leaf in subject.z_leaves
         if leaf.size
     }
+    name, words = max(relative, key=lambda name: relative[name]), None
+    if answer.entry is not None:
+        name = entry_name(subject.z_leaves, answer.entry)
+    if link is not None:
+        name = subject.simulator.space_names[link + 1]
+        function = subject.simulator.functions[link]
+        words = getattr(function, "__name__", type(function).__name__)
+        words = f"link {link + 1} of {len(subject.rules)}, {words}"
     return Offender(
         place,
         sample.size,
-        max(relative, key=lambda name: relative[name]),
+        name,
         answer.residual,
         answer.tolerance,
         _cause(answer),
         _multiple(answer.x, sample.x),
+        answer.entry is not None,
+        words,
     )
 
 
@@ -190,5 +221,7 @@ def _multiple(got: Vector, expected: Vector) -> float | None:
         return None
     factor = float(got @ expected / squared)
     miss = np.linalg.norm(got - expected)
+    if not miss:
+        return None
     rest = np.linalg.norm(got - factor * expected)
     return factor if rest <= MULTIPLE * miss else None

@@ -6,6 +6,7 @@ All vectors are flat and on the host; the user's functions are seen by JAX only.
 from __future__ import annotations
 
 import contextlib
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -16,16 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from physgrad.doctor.entries import Vector, leaves_of
+from physgrad.doctor.entries import Vector, leaves_of, size_of_entries
+from physgrad.inverses.analytic import AnalyticInverse
 from physgrad.inverses.flat import Flat, flat_map
 from physgrad.inverses.jacobian import is_tall
-from physgrad.inverses.rule import PullBack, identity_metric
+from physgrad.inverses.rule import Inverse, PullBack, identity_metric
 from physgrad.inverses.state import State, start_state
 from physgrad.loop import compiled
 from physgrad.objective.losses import FlatLoss
 from physgrad.objective.z_step import DENSE_HESSIAN
 from physgrad.results import Cause, Result
-from physgrad.simulator import Chain, Simulator
+from physgrad.simulator import Chain, ChainInverse, Simulator
 
 Matrix = Float[np.ndarray, "z x"]
 REPETITIONS = 5
@@ -36,6 +38,8 @@ PATIENCE = 60.0
 # So many entries compile quicker by a code generator that is slower on large arrays.
 FEW_ENTRIES = 1000
 LONGEST_MESSAGE = 240
+# How often x is shaken in its last digit, to see the rounding of z.
+SHAKES = 4
 
 
 class Fault(NamedTuple):
@@ -61,6 +65,8 @@ class Answer(NamedTuple):
     tolerance: float
     result: Result
     cause: Cause
+    entry: int | None = None
+    """The one entry of z that is off, where its leaf as a whole is not."""
 
     @property
     def held(self) -> bool:
@@ -73,6 +79,15 @@ class Answer(NamedTuple):
         if not np.all(np.isfinite(self.x)) or not np.isfinite(self.residual):
             return np.inf
         return self.residual / max(self.tolerance, np.finfo(float).tiny)
+
+
+def entry_rtol(eps: float) -> float:
+    """What one entry of z may be off, relative to its size: a quarter of its digits.
+
+    Certificates are those of a leaf. In a leaf of one size an entry may be inexact;
+    what is farther off than this is wrong.
+    """
+    return eps**0.25
 
 
 def attempt(call: Callable[[], Any]) -> Any:
@@ -105,6 +120,37 @@ class Subject:
         """Whether it has taken long already."""
         return time.monotonic() - self._started > PATIENCE
 
+    @functools.cached_property
+    def rounding(self) -> Vector:
+        """How far each entry of z moves where x is shaken in its last digit.
+
+        eps |J| |x| row by row, with whatever the simulator itself rounds; at least
+        eps |z|.
+        """
+        random, found = np.random.default_rng(0), self.eps * np.abs(self.z)
+        unit = self.eps * size_of_entries(self.x_leaves, self.x)
+        for _ in range(SHAKES):
+            shaken = self.forward(self.x + unit * random.choice([-1, 1], unit.size))
+            moved = np.abs(shaken - self.z)
+            found = np.fmax(found, np.where(np.isfinite(moved), moved, 0.0))
+        return found
+
+    @functools.cached_property
+    def leaf_scale(self) -> Vector:
+        """The rounding scale of the leaf that each entry of z lies in."""
+        sizes = [leaf.size for leaf in self.z_leaves if leaf.size]
+        return np.repeat(_wide(self.state.scale), sizes)
+
+    @property
+    def entry_scale(self) -> Vector:
+        """The rounding scale of each entry of z."""
+        return self.rounding / self.eps
+
+    @property
+    def rules(self) -> tuple[Inverse, ...]:
+        """The rule of each link that has one of its own; or that of it all."""
+        return _rules(self.simulator)
+
     def x_tree(self, x: Vector) -> PyTree:
         """A vector as the user's PyTree x."""
         return self._flat.unravel_x(jnp.asarray(self._vector(x)))
@@ -118,12 +164,28 @@ class Subject:
         return _wide(self._run(_forward, self._vector(x)))
 
     def pull_back(self, z_target: Vector) -> Answer:
-        """P^-1(z~) from x0, with its certificate."""
-        return _answer(self._run(_pull_back, self.state, self._vector(z_target)))
+        """P^-1(z~) from x0, with its certificate: of a formula entry by entry."""
+        answer = _answer(self._run(_pull_back, self.state, self._vector(z_target)))
+        formula = all(isinstance(rule, AnalyticInverse) for rule in self.rules)
+        if not answer.held or not formula:
+            return answer
+        tolerance = np.maximum(self.entry_scale, np.abs(z_target))
+        tolerance *= entry_rtol(self.eps)
+        miss = np.abs(answer.z - z_target)
+        if np.all(miss <= tolerance):
+            return answer
+        place = int(np.argmax(miss / np.maximum(tolerance, np.finfo(float).tiny)))
+        return answer._replace(
+            residual=float(miss[place]),
+            tolerance=float(tolerance[place]),
+            result=Result.inverse_failed,
+            cause=Cause.missed,
+            entry=place,
+        )
 
-    def verify(self) -> Answer:
-        """Is P^-1(P(x0)) = x0?"""
-        return _answer(self._run(_verify, self.state))
+    def verify(self) -> tuple[Answer, ...]:
+        """Is P^-1(P(x0)) = x0, for each link?"""
+        return tuple(_answer(check) for check in self._run(_verify, self.state))
 
     def jvp(self, tangent: Vector) -> Vector:
         """J t."""
@@ -192,6 +254,11 @@ class Subject:
         return self._prepare(function, *arguments)()
 
 
+def _rules(simulator: Simulator | Chain) -> tuple[Inverse, ...]:
+    rule = simulator.rule
+    return rule.rules if isinstance(rule, ChainInverse) else (rule,)
+
+
 def _timed(call: Callable[[], Any]) -> float:
     started = time.perf_counter()
     call()
@@ -231,9 +298,12 @@ def _pull_back(simulator: Any, start: PyTree, state: State, z_target: Flat) -> P
     return simulator.rule.pull_back(flat, z_target, state, metric)
 
 
-def _verify(simulator: Any, start: PyTree, state: State) -> PullBack:
+def _verify(simulator: Any, start: PyTree, state: State) -> tuple[PullBack, ...]:
     flat, _ = flat_map(simulator.functions, start)
-    return simulator.rule.verify(flat, state)
+    rules = _rules(simulator)
+    if len(rules) == 1:
+        return (simulator.rule.verify(flat, state),)
+    return tuple(r.verify(flat.link(i), state.link(i)) for i, r in enumerate(rules))
 
 
 def _jvp(simulator: Any, start: PyTree, tangent: Flat) -> Flat:
