@@ -12,7 +12,7 @@ from physgrad.inverses.jacobian import dense_jacobian, jacobian_cost
 from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
 from physgrad.inverses.settings import brief, flag, not_negative
 from physgrad.inverses.state import State
-from physgrad.spectral import spectrum
+from physgrad.spectral import damped_solution, largest_value
 
 
 class LinearizedInverse(Inverse):
@@ -69,10 +69,10 @@ class LinearizedInverse(Inverse):
         root, dz, damping = metric.root(), z_target - state.z, self.damping
         if self.solver is None:
             jacobian = dense_jacobian(forward, state.x)
-            parts = spectrum(root.as_matrix() @ jacobian)
+            matrix = root.as_matrix() @ jacobian
             if self.relative:
-                damping = (damping * parts.values[0] ** 2).astype(dz.dtype)
-            dx = parts.damped(root.mv(dz), damping)
+                damping = (damping * largest_value(matrix) ** 2).astype(dz.dtype)
+            dx = damped_solution(matrix, root.mv(dz), damping)
             cost = jacobian_cost(state.z.size, state.x)
         else:
             factor = root @ lx.JacobianLinearOperator(lambda x, _: forward(x), state.x)

@@ -12,7 +12,7 @@ from physgrad.inverses.jacobian import dense_jacobian, jacobian_cost
 from physgrad.inverses.rule import Inverse, Metric, PullBack
 from physgrad.inverses.settings import finite, optional, positive
 from physgrad.inverses.state import State
-from physgrad.spectral import Spectrum, spectrum
+from physgrad.spectral import Power, filtered_solution, metric_factor
 
 
 class SpectralInverse(Inverse):
@@ -21,7 +21,9 @@ class SpectralInverse(Inverse):
     The dial between the rules that need only J: power 1 is the pseudo-inverse
     (Gauss-Newton), 1/2 the half inverse, 0 the orthogonalized step, -1 the transposed
     Jacobian (gradient descent). It promises nothing about P(x+): the residual is
-    reported, its tolerance is infinite. The metric it hands on is V S^(1+power) V^T.
+    reported, its tolerance is infinite. The metric it hands on is V S^(1+power) V^T,
+    which can be differentiated once: a second derivative of a run of a chain with this
+    rule is refused (`NotImplementedError`).
 
     **Arguments:**
 
@@ -54,22 +56,25 @@ class SpectralInverse(Inverse):
     def pull_back(
         self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
     ) -> PullBack:
-        parts = self._spectrum(forward, state, metric)
         misfit = metric.root().mv(z_target - state.z)
-        dx = parts.solve(lambda s: s**-self.power, misfit)
+        matrix = _weighted_jacobian(forward, state, metric)
+        dx = filtered_solution(matrix, misfit, Power(-self.power), self.truncation)
         cost = jacobian_cost(state.z.size, state.x)
         return report(forward, state.x + dx, z_target, cost)
-
-    def _spectrum(self, forward: FlatMap, state: State, metric: Metric) -> Spectrum:
-        matrix = metric.root().as_matrix() @ dense_jacobian(forward, state.x)
-        return spectrum(matrix, self.truncation)
 
     def handed_on(
         self, answer: PullBack, forward: FlatMap, state: State, metric: Metric
     ) -> Metric:
         """B1 = V S^(1+p) V^T by its factor S^((1+p)/2) V^T."""
         del answer
-        parts = self._spectrum(forward, state, metric)
-        scale = parts.scaled(lambda s: s ** ((1 + self.power) / 2))
-        factor = (scale[:, None] * parts.right).astype(state.x.dtype)
-        return Metric(lx.MatrixLinearOperator(factor))
+        matrix = _weighted_jacobian(forward, state, metric)
+        gain = Power((1 + self.power) / 2)
+        factor = metric_factor(matrix, gain, self.truncation)
+        return Metric(lx.MatrixLinearOperator(factor.astype(state.x.dtype)))
+
+
+def _weighted_jacobian(
+    forward: FlatMap, state: State, metric: Metric
+) -> Float[Array, "weighted x"]:
+    """B^1/2 J."""
+    return metric.root().as_matrix() @ dense_jacobian(forward, state.x)
