@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# The tests compile far more than they compute: XLA's older code generator for CPUs,
+# which the command uses, too, does it in less than half of the time. Read when JAX
+# first looks for devices.
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false"]
+).strip()
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +21,14 @@ CACHE = Path(__file__).parents[1] / ".cache" / "jax"
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_of_a_module():
+    """Let go of the programs of each module: thousands of them exhaust the maps of
+    memory that a process may have, and XLA then crashes."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(params=["float32", "float64"])
