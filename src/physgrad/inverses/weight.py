@@ -97,7 +97,11 @@ class PredictiveRisk(eqx.Module):
         return best & self.is_plausible(misfit)
 
     def __call__(self, linear: Linear) -> Scalar:
-        """log of the weight; the weakest of those that rounding cannot tell apart."""
+        """log of the weight; the weakest of those that rounding cannot tell apart.
+
+        And the weakest of all where even its misfit is no noise: then the target is out
+        of range, and the nearest point in the metric B is asked for.
+        """
         _, risk = self._risk(linear)
         eps = ROUNDING * jnp.finfo(linear.misfit.dtype).eps
         rounding = jnp.sum(self._ratios(jnp.full_like(self.noise, eps)) ** 2)
@@ -107,7 +111,10 @@ class PredictiveRisk(eqx.Module):
             good = risks <= (1 + eps) * jnp.nanmin(risks) + rounding
             return _around(POINTS - 1 - jnp.argmax(good[::-1]))
 
-        return _zoomed(linear.family, cell)
+        weakest = linear.family.log_weakest
+        fitted = linear.family.coordinates(linear.weighted, weakest)
+        explained = self.is_plausible(linear.misfit - linear.image @ fitted)
+        return jnp.where(explained, _zoomed(linear.family, cell), weakest)
 
     def _risk(self, linear: Linear) -> tuple[Scalar, Callable[[Scalar], Scalar]]:
         """A unit of z, and the estimate in it: times (largest noise / unit)^2."""
