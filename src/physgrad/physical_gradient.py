@@ -56,7 +56,8 @@ class PhysicalGradient(Optimizer):
     def init(self, objective: FlatObjective, state: State) -> Memory:
         start = (self.inverse or objective.rule).verify(objective.simulator, state)
         accepted = (self.acceptance or Plain()).init(state)
-        return Memory(start, state.x, accepted, begin(self.transformation, state.z))
+        turned = begin(self.transformation, state.z)
+        return Memory(start, state.x, objective.loss(state.z), accepted, turned)
 
     def update(
         self, objective: FlatObjective, state: State, memory: Memory
@@ -65,7 +66,9 @@ class PhysicalGradient(Optimizer):
         way, turned = turn(self.transformation, way, state.z, memory.turned)
         attempt = partial(physical_step, objective, state, way)
         rule = self.inverse or objective.rule
-        offer = Offer(attempt, self.step_size, rule, objective.loss, state, way)
+        offer = Offer(
+            attempt, self.step_size, rule, objective.loss, memory.loss, state, way
+        )
         step, accepted = (self.acceptance or Plain()).take(offer, memory.accepted)
         return checked(step, state, memory, accepted, turned)
 

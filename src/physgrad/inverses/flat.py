@@ -6,6 +6,7 @@ floating dtype; `FlatMap` ravels and unravels around the user's functions.
 
 from __future__ import annotations
 
+import collections
 import inspect
 import os
 import sys
@@ -44,17 +45,25 @@ def largest(vector: Flat) -> Scalar:
 
 
 def sizes(*vectors: Flat) -> tuple[Scalar, ...]:
-    """`largest` of each vector, all of one size, without derivatives.
+    """`largest` of each vector, without derivatives.
 
-    In one pass over memory, which on large vectors is what counts.
+    In one pass over memory for those of one size, which on large vectors is what
+    counts.
     """
-    magnitudes = [jnp.abs(lax.stop_gradient(vector)) for vector in vectors]
-    zeros = [jnp.zeros((), vector.dtype) for vector in vectors]
 
     def larger(a: tuple[Scalar, ...], b: tuple[Scalar, ...]) -> tuple[Array, ...]:
         return tuple(map(jnp.maximum, a, b))
 
-    return tuple(lax.reduce(tuple(magnitudes), tuple(zeros), larger, (0,)))
+    alike: dict[int, list[int]] = collections.defaultdict(list)
+    for place, vector in enumerate(vectors):
+        alike[vector.size].append(place)
+    found: dict[int, Scalar] = {}
+    for places in alike.values():
+        group = [jnp.abs(lax.stop_gradient(vectors[place])) for place in places]
+        zeros = [jnp.zeros((), vector.dtype) for vector in group]
+        largest_ones = lax.reduce(tuple(group), tuple(zeros), larger, (0,))
+        found |= zip(places, largest_ones, strict=True)
+    return tuple(found[place] for place in range(len(vectors)))
 
 
 def power_of_two(size: Float[Array, " _"]) -> Float[Array, " _"]:

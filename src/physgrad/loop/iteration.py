@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from physgrad.inverses.flat import Flat, Scalar, largest, real_array
+from physgrad.inverses.flat import Flat, Scalar, largest, real_array, sizes
 from physgrad.inverses.rule import Code, Evaluations
 from physgrad.inverses.settings import brief, whole_number
 from physgrad.inverses.state import State
@@ -300,8 +300,7 @@ def _goes_on(result: Code) -> Bool[Array, ""]:
 
 
 def _finite(spaces: tuple[Flat, ...], loss: Scalar) -> Bool[Array, ""]:
-    points = [jnp.isfinite(largest(point)) for point in spaces]
-    return jnp.isfinite(loss) & jnp.all(jnp.stack(points))
+    return jnp.isfinite(loss) & jnp.all(jnp.isfinite(jnp.stack(sizes(*spaces))))
 
 
 def _is_array(leaf: Any) -> bool:

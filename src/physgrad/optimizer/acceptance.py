@@ -46,6 +46,8 @@ class Offer(NamedTuple):
     rule: Inverse
     """The rule of the whole map; a ladder has several."""
     loss: FlatLoss
+    before: Scalar
+    """L at the state."""
     state: State
     way: ZStep
     """The step in z of size 1."""
@@ -197,7 +199,7 @@ class TrustRegion(Acceptance):
         fits = memory / jnp.where(length > 0, length, 1.0)
         size = jnp.minimum(offer.step_size, fits)
         step = _tried(offer, size, offer.rule)
-        fall = offer.loss(offer.state.z) - _loss(offer, step)
+        fall = offer.before - _loss(offer, step)
         promised = _promised(offer, step) * jnp.maximum(1 - size / 2, POOR)
         served = falls(offer, step, _rounding(offer))
         good = served & (fall >= GOOD * promised)
@@ -224,21 +226,20 @@ def falls(offer: Offer, step: Step, slack: Scalar | float = 0.0) -> Bool[Array, 
     Held against the way that z has really gone, since a target out of range is not
     reached; to some slack, since at the minimum nothing falls.
     """
-    before = offer.loss(offer.state.z)
     after = _loss(offer, step)
-    fell = after <= before - SUFFICIENT * _promised(offer, step) + slack
+    fell = after <= offer.before - SUFFICIENT * _promised(offer, step) + slack
     cause = Cause.none.code if step.certificate is None else step.certificate.cause
     spent = (cause == Cause.out_of_budget.code) | (cause == Cause.stuck.code)
-    return fell & (_holds(step) | (spent & (after < before)))
+    return fell & (_holds(step) | (spent & (after < offer.before)))
 
 
 def _rounding(offer: Offer) -> Scalar:
     """What rounding can do to the loss: its own, and that of z, |dL/dz| eps scale."""
-    loss, gradient = offer.loss(offer.state.z), offer.loss.gradient(offer.state.z)
+    gradient = offer.loss.gradient(offer.state.z)
     leaves = jax.tree.leaves(offer.loss.unravel(gradient))
     slopes = [jnp.sum(jnp.abs(leaf)) for leaf in leaves if leaf.size]
-    through_z = jnp.stack(slopes) @ offer.state.scale
-    return ROUNDING * jnp.finfo(loss.dtype).eps * (jnp.abs(loss) + through_z)
+    size = jnp.abs(offer.before) + jnp.stack(slopes) @ offer.state.scale
+    return ROUNDING * jnp.finfo(gradient.dtype).eps * size
 
 
 def _slope(offer: Offer, dz: Flat) -> Scalar:
@@ -262,9 +263,7 @@ def _loss(offer: Offer, step: Step) -> Scalar:
 
 def _tried(offer: Offer, size: Scalar, rule: Inverse) -> Step:
     """The step of a size by a rule, with its loss, of one kind for all rules."""
-    step = _uniform(offer.attempt(size, rule))
-    loss = offer.loss(step.state.z)
-    return eqx.tree_at(lambda s: s.loss, step, loss, is_leaf=lambda leaf: leaf is None)
+    return _uniform(offer.attempt(size, rule))
 
 
 def _ended(offer: Offer, step: Step, served: Bool[Array, ""]) -> Step:
@@ -277,7 +276,7 @@ def _ended(offer: Offer, step: Step, served: Bool[Array, ""]) -> Step:
     vain = jnp.where(_holds(step), vain, step.result)
     going_on = jnp.where(_holds(step), step.result, Result.completed.code)
     result = jnp.where(served, going_on, vain).astype(jnp.int32)
-    higher = served & (loss > offer.loss(offer.state.z))
+    higher = served & (loss > offer.before)
     return eqx.tree_at(lambda s: (s.result, s.rejected), step, (result, higher))
 
 

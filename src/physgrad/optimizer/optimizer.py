@@ -114,6 +114,7 @@ def pulled_back(
         jnp.where(way.result == Result.completed.code, answer.result, way.result),
         z_target,
         _certificate(answer),
+        loss=objective.loss(answer.z),
     )
 
 
@@ -124,6 +125,8 @@ class Memory(eqx.Module):
     """Whether the rule held at the start."""
     before: Flat
     """The x of the step before."""
+    loss: Scalar
+    """L at the present point."""
     accepted: Any
     """Of its acceptance."""
     turned: Any
@@ -155,10 +158,12 @@ def checked(
     result = jnp.where(failed, memory.start.result, result)
     step = eqx.tree_at(lambda s: (s.result, s.certificate), step, (result, certificate))
     # what was not taken gives no momentum
-    turned = jax.tree.map(
-        lambda now, before: jnp.where(rejected, before, now), turned, memory.turned
+    turned, loss = jax.tree.map(
+        lambda now, before: jnp.where(rejected, before, now),
+        (turned, step.loss),
+        (memory.turned, memory.loss),
     )
-    return step, Memory(memory.start, state.x, accepted, turned)
+    return step, Memory(memory.start, state.x, loss, accepted, turned)
 
 
 def _certificate(answer: PullBack) -> Certificate:
