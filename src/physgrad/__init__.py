@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from physgrad.doctor.examination import check as check
     from physgrad.doctor.report import CheckReport as CheckReport
     from physgrad.inverses.analytic import AnalyticInverse as AnalyticInverse
+    from physgrad.inverses.evaluations import Evaluations as Evaluations
     from physgrad.inverses.ladder import Ladder as Ladder
     from physgrad.inverses.linearized import LinearizedInverse as LinearizedInverse
     from physgrad.inverses.numerical import NumericalInverse as NumericalInverse
     from physgrad.inverses.regularized import RegularizedInverse as RegularizedInverse
-    from physgrad.inverses.rule import Evaluations as Evaluations
     from physgrad.inverses.rule import Inverse as Inverse
     from physgrad.inverses.rule import PullBack as PullBack
     from physgrad.inverses.spectral import SpectralInverse as SpectralInverse
@@ -73,7 +73,7 @@ _HOME = {
     "CheckReport": "doctor.report",
     "CheckpointError": "results",
     "Comparison": "comparison.comparison",
-    "Evaluations": "inverses.rule",
+    "Evaluations": "inverses.evaluations",
     "GaussNewton": "optimizers.gauss_newton",
     "GradientDescent": "optimizers.gradient_descent",
     "GradientMetric": "objective.z_step",

@@ -65,7 +65,7 @@ def find(
 def _without_promise(finding: Finding) -> Finding:
     """With a rule that is an inverse: a full step needs one."""
     code = NUMERICAL if finding.code == PHYSICAL else finding.code
-    if finding.name in (Diagnosis.no_derivative, Diagnosis.reverse_only):
+    if finding.name is Diagnosis.no_derivative:
         code = None
     return dataclasses.replace(finding, code=code)
 
@@ -123,8 +123,8 @@ def _about_derivatives(report: CheckReport) -> Iterator[Finding]:
         yield Finding(
             Diagnosis.reverse_only,
             f"there are no forward derivatives: {derivative.forward}",
-            "methods that need J t do not run: write the custom derivative with "
-            "jax.custom_jvp, or keep to an analytic inverse and gradient methods",
+            "Jacobians are made by rows, one reverse sweep for each entry of z; where "
+            "that is too much write the custom derivative with jax.custom_jvp",
             PHYSICAL,
         )
         return

@@ -20,7 +20,7 @@ from jaxtyping import Float, PyTree
 from physgrad.doctor.entries import Vector, leaves_of, size_of_entries
 from physgrad.inverses.analytic import AnalyticInverse
 from physgrad.inverses.flat import Flat, flat_map
-from physgrad.inverses.jacobian import is_tall
+from physgrad.inverses.jacobian import dense_jacobian
 from physgrad.inverses.rule import Inverse, PullBack, identity_metric
 from physgrad.inverses.state import State, start_state
 from physgrad.loop import compiled
@@ -197,11 +197,10 @@ class Subject:
 
     def jacobian(self, x: Vector) -> Matrix:
         """J at x, dense, by whichever of the two modes there is."""
-        tall = is_tall(self.z.size, jnp.asarray(self._vector(x)))
         try:
-            return _wide(self._run(_jacobian, self._vector(x), tall))
-        except Exception:
-            return _wide(self._run(_jacobian, self._vector(x), not tall))
+            return _wide(self._run(_jacobian, self._vector(x)))
+        except Exception:  # there may be J t only
+            return _wide(self._run(_columns, self._vector(x)))
 
     def loss_hessian(self) -> np.ndarray | None:
         """H_L at z0: its diagonal or itself; None where it is not dense.
@@ -316,9 +315,14 @@ def _vjp(simulator: Any, start: PyTree, cotangent: Flat) -> Flat:
     return jax.vjp(flat, x)[1](cotangent)[0]
 
 
-def _jacobian(simulator: Any, start: PyTree, x: Flat, forward_mode: bool) -> Any:
+def _jacobian(simulator: Any, start: PyTree, x: Flat) -> Any:
     flat, _ = flat_map(simulator.functions, start)
-    return (jax.jacfwd if forward_mode else jax.jacrev)(flat)(x)
+    return dense_jacobian(flat, x, flat.forward_mode)
+
+
+def _columns(simulator: Any, start: PyTree, x: Flat) -> Any:
+    flat, _ = flat_map(simulator.functions, start)
+    return jax.jacfwd(flat)(x)
 
 
 def _loss_hessian(simulator: Any, start: PyTree, loss: Callable, z: Flat) -> Any:

@@ -17,8 +17,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from physgrad.inverses.certificate import certificate_tolerance, certify, round_trip
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, FlatMap, call_user, leaf_name
-from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
+from physgrad.inverses.rule import Inverse, Metric, PullBack
 from physgrad.inverses.settings import brief, flag
 from physgrad.inverses.state import State
 from physgrad.inverses.target import optimality
@@ -128,7 +129,11 @@ def _implicitly(forward: FlatMap, z_target: Flat, x: Flat, start: Flat) -> Flat:
         # cannot be differentiated implicitly
         lambda inputs: (inputs[2], None),
         lambda x, _, inputs: optimality(
-            x, lambda x: inputs[0](x) - inputs[1], inputs[3], dense=True
+            x,
+            lambda x: inputs[0](x) - inputs[1],
+            inputs[3],
+            dense=True,
+            forward_mode=inputs[0].forward_mode,
         ),
         (forward, z_target, x, start),
         frozenset(),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import (
     Flat,
     FlatMap,
@@ -20,7 +21,7 @@ from physgrad.inverses.flat import (
     sizes,
     sizes_by_leaf,
 )
-from physgrad.inverses.rule import Evaluations, PullBack
+from physgrad.inverses.rule import PullBack
 from physgrad.inverses.state import State, secant
 from physgrad.results import Cause, Result
 

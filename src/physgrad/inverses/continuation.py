@@ -13,10 +13,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from physgrad.inverses.certificate import jumps
+from physgrad.inverses.evaluations import Count, Evaluations
 from physgrad.inverses.flat import Flat, Scalar
-from physgrad.inverses.jacobian import is_tall, jacobian_cost
+from physgrad.inverses.jacobian import by_columns, jacobian_cost
 from physgrad.inverses.root_solver import Steps, precondition
-from physgrad.inverses.rule import Code, Count, Evaluations
+from physgrad.inverses.rule import Code
 from physgrad.inverses.target import Target, cost_of_resting, is_stationary, units_of
 from physgrad.results import Cause
 
@@ -187,8 +188,10 @@ def _cost(part: Target, steps: Steps, count: Code) -> Evaluations:
     cost = Evaluations(forward=count, inverse=count)
     if steps.minimizes:
         sweeps, times = Evaluations(vjp=1), count
-    elif steps.is_dense:
-        sweeps, times = jacobian_cost(part.state.z.size, part.state.x), count + 1
+    elif steps.is_dense or not part.forward.forward_mode:
+        mode = part.forward.forward_mode
+        sweeps = jacobian_cost(part.state.z.size, part.state.x, mode)
+        times = count + steps.is_dense
     else:
         sweeps, times = Evaluations(jvp=1), count
     sweeps = jax.tree.map(lambda each: (times * each).astype(jnp.int32), sweeps)
@@ -221,9 +224,10 @@ def _solve(
     solver, nothing = steps.solver(_preconditioner(part, steps, units)), frozenset()
     patience = PATIENCE_OF_LINE_SEARCH if steps.minimizes else PATIENCE
     goal = part.goal()
-    # fewer rows than columns: one reverse sweep for each row
-    tall = not steps.is_dense or is_tall(part.state.z.size, x)
-    options = {} if tall else {"jac": "bwd"}
+    mode = part.forward.forward_mode
+    columns = by_columns(part.state.z.size, x, mode)
+    products = mode and not steps.is_dense
+    options = {} if columns or products else {"jac": "bwd"}
 
     def fn(u: Flat, _: Any) -> tuple[Array, tuple[Array, Array]]:
         misfit, residual = part.misfit(units * u)

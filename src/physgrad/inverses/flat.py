@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import Jaxpr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
@@ -34,6 +35,8 @@ _TRACER_ERRORS = (
     jax.errors.ConcretizationTypeError,
     jax.errors.NonConcreteBooleanIndexError,
 )
+# The derivative J t of a function with `jax.custom_vjp`: it raises when it is compiled.
+_REVERSE_ONLY = "custom_lin"
 # Code in these packages is not the user's.
 _NOT_THE_USERS = ("jax", "jaxlib", "jaxtyping", "beartype", "numpy", "equinox")
 _NOT_THE_USERS += ("lineax", "optimistix", "physgrad")
@@ -193,6 +196,8 @@ class FlatMap(eqx.Module):
     """The user's functions, left to right, PyTree to PyTree."""
     unravels: tuple[Callable, ...] = eqx.field(static=True)
     """For each space, first to last: flat vector to the user's PyTree."""
+    forward_modes: tuple[bool, ...] = eqx.field(static=True)
+    """Whether each function has J t, not J^T u alone, as with `jax.custom_vjp`."""
 
     def __call__(self, x: Flat) -> Flat:
         return self.spaces(x)[-1]
@@ -205,10 +210,21 @@ class FlatMap(eqx.Module):
             points.append(ravel_pytree(tree)[0])
         return tuple(points)
 
+    @property
+    def forward_mode(self) -> bool:
+        """Whether there is J t."""
+        return all(self.forward_modes)
+
     def link(self, index: int) -> FlatMap:
         """The map between space `index` and the next one."""
+        return self.part(index, index + 1)
+
+    def part(self, first: int, last: int) -> FlatMap:
+        """The map between two spaces."""
         return FlatMap(
-            self.functions[index : index + 1], self.unravels[index : index + 2]
+            self.functions[first:last],
+            self.unravels[first : last + 1],
+            self.forward_modes[first:last],
         )
 
     def unravel_x(self, x: Flat) -> PyTree:
@@ -229,6 +245,32 @@ def _output(function: Callable, x: PyTree) -> PyTree:
     return z
 
 
+def _traced(function: Callable, x: PyTree) -> tuple[PyTree, bool]:
+    """The structure of what a simulator returns, and whether it has J t."""
+
+    def output(x: PyTree) -> PyTree:
+        return _output(function, x)
+
+    def pushed(x: PyTree) -> tuple[PyTree, PyTree]:
+        return jax.jvp(output, (x,), (x,))
+
+    try:
+        jaxpr, (z, _) = jax.make_jaxpr(pushed, return_shape=True)(x)
+    except (TypeError, ValueError, NotImplementedError):
+        return jax.eval_shape(output, x), False  # raises, if it is not the derivative
+    return z, _REVERSE_ONLY not in _primitives(jaxpr.jaxpr)
+
+
+def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
+    """The names of all operations of a program, those of its parts included."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name
+        for part in jax.tree.leaves(list(equation.params.values())):
+            part = getattr(part, "jaxpr", part)  # closed or not
+            if isinstance(part, Jaxpr):
+                yield from _primitives(part)
+
+
 def _hint(z: PyTree) -> str:
     if isinstance(z, tuple):
         return "; return only the physical state, no auxiliary values"
@@ -243,9 +285,10 @@ def flat_map(functions: tuple[Callable, ...], x: PyTree) -> tuple[FlatMap, Flat]
     a space without entries.
     """
     x_flat, unravel = flatten(x, "x")
-    unravels, tree = [unravel], x
+    unravels, modes, tree = [unravel], [], x
     for function in functions:
-        tree = jax.eval_shape(lambda t, f=function: _output(f, t), tree)
+        tree, forward_mode = _traced(function, tree)
+        modes.append(forward_mode)
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), tree)
         z_flat, unravel = flatten(zeros, "the simulator's output", _hint(tree))
         if z_flat.dtype != x_flat.dtype:
@@ -254,4 +297,4 @@ def flat_map(functions: tuple[Callable, ...], x: PyTree) -> tuple[FlatMap, Flat]
                 f"got {z_flat.dtype}; cast its constants to the dtype of x"
             )
         unravels.append(unravel)
-    return FlatMap(functions, tuple(unravels)), x_flat
+    return FlatMap(functions, tuple(unravels), tuple(modes)), x_flat

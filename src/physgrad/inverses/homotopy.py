@@ -53,9 +53,13 @@ class Problem(eqx.Module):
         penalty = jnp.exp(log_weight / 2) * (self.rows @ (x - self.prior))
         return jnp.linalg.norm(jnp.concatenate([misfit, penalty]))
 
+    def jacobian(self, x: Flat) -> Float[Array, "z x"]:
+        """J at a point."""
+        return dense_jacobian(self.forward, x, self.forward.forward_mode)
+
     def linearized(self, x: Flat, z: Flat) -> tuple[Linear, Float[Array, "z x"]]:
         """The problem of d = x+ - x_ref at a point, and J."""
-        jacobian = dense_jacobian(self.forward, x)
+        jacobian = self.jacobian(x)
         family = tikhonov(self.root @ jacobian, self.rows)
         misfit = self.z_target - z + jacobian @ (x - self.prior)
         image = jacobian @ family.back
@@ -124,7 +128,7 @@ def stationarity(x: Flat, end: End, problem: Problem) -> Flat:
     1 / tau would be lost in it to rounding. Where x has stayed, it is the state's.
     """
     log_weight = jnp.where(end.moved, end.log_weight, 0.0)
-    matrix = problem.root @ dense_jacobian(problem.forward, x)
+    matrix = problem.root @ problem.jacobian(x)
     matrix, rows = lax.stop_gradient((matrix, problem.rows))
     missing = max(x.size - len(matrix), 0)  # of rows, for a basis of all of x
     family = tikhonov(jnp.pad(matrix, ((0, missing), (0, 0))), rows)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import lineax as lx
 from jaxtyping import Array, Float
 
-from physgrad.inverses.flat import Flat
-from physgrad.inverses.rule import Evaluations
+from physgrad.inverses.evaluations import Evaluations
+from physgrad.inverses.flat import Flat, FlatMap
 
 DENSE_BYTES = 2**30
 
@@ -27,21 +28,32 @@ def check_dense(rows: int, x: Flat, way_out: str) -> None:
         )
 
 
-def dense_jacobian(forward: Callable[[Flat], Flat], x: Flat) -> Float[Array, "z x"]:
-    """J = dP/dx at x, shape (z entries, x entries), from the smaller number of sweeps.
+def dense_jacobian(
+    function: Callable[[Flat], Flat], x: Flat, forward_mode: bool
+) -> Float[Array, "z x"]:
+    """J = df/dx at x, shape (f entries, x entries), from the smaller number of sweeps.
 
     **Raises:** `ValueError` above 1 GiB, naming the way out.
     """
-    size = jax.eval_shape(forward, x).size
-    check_dense(size, x, "LinearizedInverse(solver=lineax.LSMR(rtol=1e-6, atol=0.0))")
-    return (jax.jacfwd if is_tall(size, x) else jax.jacrev)(forward)(x)
+    rows = jax.eval_shape(function, x).size
+    check_dense(rows, x, "LinearizedInverse(solver=lineax.LSMR(rtol=1e-6, atol=0.0))")
+    columns = by_columns(rows, x, forward_mode)
+    return (jax.jacfwd if columns else jax.jacrev)(function)(x)
 
 
-def is_tall(rows: int, x: Flat) -> bool:
+def jacobian_operator(forward: FlatMap, x: Flat) -> lx.AbstractLinearOperator:
+    """J by its products; dense, by its rows, where the simulator has no J t."""
+    if not forward.forward_mode:
+        return lx.MatrixLinearOperator(dense_jacobian(forward, x, False))
+    return lx.JacobianLinearOperator(lambda x, _: forward(x), x)
+
+
+def by_columns(rows: int, x: Flat, forward_mode: bool) -> bool:
     """Whether a Jacobian of `rows` rows takes forward sweeps, one for each column."""
-    return x.size <= rows
+    return forward_mode and x.size <= rows
 
 
-def jacobian_cost(rows: int, x: Flat) -> Evaluations:
+def jacobian_cost(rows: int, x: Flat, forward_mode: bool) -> Evaluations:
     """What a dense Jacobian of `rows` rows costs: a sweep for each column or row."""
-    return Evaluations(jvp=x.size) if is_tall(rows, x) else Evaluations(vjp=rows)
+    columns = by_columns(rows, x, forward_mode)
+    return Evaluations(jvp=x.size) if columns else Evaluations(vjp=rows)

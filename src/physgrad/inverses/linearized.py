@@ -7,9 +7,14 @@ import jax.numpy as jnp
 import lineax as lx
 
 from physgrad.inverses.certificate import report
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, FlatMap, Scalar
-from physgrad.inverses.jacobian import dense_jacobian, jacobian_cost
-from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
+from physgrad.inverses.jacobian import (
+    dense_jacobian,
+    jacobian_cost,
+    jacobian_operator,
+)
+from physgrad.inverses.rule import Inverse, Metric, PullBack
 from physgrad.inverses.settings import brief, flag, not_negative
 from physgrad.inverses.state import State
 from physgrad.spectral import damped_solution, largest_value
@@ -68,19 +73,22 @@ class LinearizedInverse(Inverse):
     ) -> PullBack:
         root, dz, damping = metric.root(), z_target - state.z, self.damping
         if self.solver is None:
-            jacobian = dense_jacobian(forward, state.x)
+            mode = forward.forward_mode
+            jacobian = dense_jacobian(forward, state.x, mode)
             matrix = root.as_matrix() @ jacobian
             if self.relative:
                 damping = (damping * largest_value(matrix) ** 2).astype(dz.dtype)
             dx = damped_solution(matrix, root.mv(dz), damping)
-            cost = jacobian_cost(state.z.size, state.x)
+            cost = jacobian_cost(state.z.size, state.x, mode)
         else:
-            factor = root @ lx.JacobianLinearOperator(lambda x, _: forward(x), state.x)
+            factor = root @ jacobian_operator(forward, state.x)
             target = jnp.concatenate([root.mv(dz), jnp.zeros_like(state.x)])
             operator = _damped(factor, damping)
             solution = lx.linear_solve(operator, target, self.solver, throw=False)
             dx, sweeps = solution.value, solution.stats.get("num_steps", 0)
             cost = Evaluations(jvp=sweeps, vjp=sweeps)
+            if not forward.forward_mode:
+                cost = jacobian_cost(state.z.size, state.x, False)
         return report(forward, state.x + dx, z_target, cost, damping)
 
     def handed_on(

@@ -65,7 +65,8 @@ class NumericalInverse(Inverse):
         products with it: `lineax.GMRES` or `lineax.BiCGStab` for as many entries in z
         as in x, `lineax.LSMR` or `lineax.Normal(lineax.CG(...))` for any (CG with a
         `max_steps`: its tolerance is one of each entry, also of those near zero). Its
-        products are not counted among the evaluations of a run.
+        products are not counted among the evaluations of a run. Where the simulator has
+        no J t (`jax.custom_vjp`) the Jacobian is dense all the same.
     - `preconditioner`: for such a solver, a function M(dz, x) that returns about
         J^-1 dz, linear in dz; dz is a PyTree like z, x the present one.
 
@@ -126,7 +127,7 @@ class NumericalInverse(Inverse):
     ) -> PullBack:
         square = state.x.size == state.z.size
         steps = Steps(self.solver, self.linear_solver, self.preconditioner)
-        _check_sizes(steps, state)
+        _check_sizes(steps, state, forward.forward_mode)
         if square and metric.factor is None:
             metric = identity_metric(state.z)  # a root has no misfit to be weighted
         eps = float(jnp.finfo(z_target.dtype).eps)
@@ -145,7 +146,11 @@ class NumericalInverse(Inverse):
             # cannot be differentiated implicitly
             lambda inputs: walk(*inputs),
             lambda x, _, inputs: optimality(
-                x, inputs[0].weighted_misfit, inputs[0].state.x, inputs[1].is_dense
+                x,
+                inputs[0].weighted_misfit,
+                inputs[0].state.x,
+                dense=inputs[1].is_dense,
+                forward_mode=inputs[0].forward.forward_mode,
             ),
             (target, steps, self.max_steps),
             frozenset(),
@@ -169,14 +174,14 @@ def _adjoint(steps: Steps, rtol: float) -> optx.ImplicitAdjoint:
     return optx.ImplicitAdjoint(lx.LSMR(rtol=rtol, atol=0.0))
 
 
-def _check_sizes(steps: Steps, state: State) -> None:
+def _check_sizes(steps: Steps, state: State, forward_mode: bool) -> None:
     sizes = state.z.size, state.x.size
     if not steps.descends and sizes[0] != sizes[1]:
         raise ValueError(
             f"a root finder needs as many entries in z as in x, got {sizes[0]} "
             f"and {sizes[1]}; use a least-squares solver"
         )
-    if steps.is_dense:
+    if steps.is_dense or not forward_mode:
         solver = "GMRES" if sizes[0] == sizes[1] else "LSMR"
         check_dense(sizes[0], state.x, _WAY_OUT.format(solver))
 

@@ -12,11 +12,12 @@ from jax import lax
 from jaxtyping import PyTree
 
 from physgrad.inverses.certificate import certificate_tolerance, excess
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, FlatMap, largest_by_leaf
 from physgrad.inverses.homotopy import End, Problem, search, stationarity
 from physgrad.inverses.jacobian import check_dense, jacobian_cost
 from physgrad.inverses.penalty import Penalty, as_penalty
-from physgrad.inverses.rule import Evaluations, Inverse, Metric, PullBack
+from physgrad.inverses.rule import Inverse, Metric, PullBack
 from physgrad.inverses.settings import optional, whole_number
 from physgrad.inverses.state import State
 from physgrad.inverses.trees import arrays, check_values, ravel_like
@@ -191,7 +192,7 @@ def _answer(problem: Problem, x: Flat, end: End) -> PullBack:
     cause = jnp.where(
         result == Result.inverse_failed.code, Cause.out_of_budget.code, Cause.none.code
     )
-    sweeps = jacobian_cost(problem.z_target.size, x)
+    sweeps = jacobian_cost(len(z), x, problem.forward.forward_mode)
     cost = jax.tree.map(lambda count: end.steps * count, sweeps)
     return PullBack(
         x,

@@ -16,31 +16,14 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Int
 
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, FlatMap, Scalar
+from physgrad.inverses.jacobian import jacobian_operator
 from physgrad.inverses.settings import describe
 from physgrad.inverses.state import State
 from physgrad.results import Cause, Result
 
 Code = Int[Array, ""]
-Count = Int[Array, ""] | int
-
-
-class Evaluations(eqx.Module):
-    """How often each kind of evaluation was needed."""
-
-    forward: Count = 0
-    """Calls of the simulator."""
-    vjp: Count = 0
-    """Vector-Jacobian products: reverse sweeps (a gradient is one)."""
-    jvp: Count = 0
-    """Jacobian-vector products (a dense Jacobian of n columns is n)."""
-    hessian: Count = 0
-    """Dense Hessians or Hessian-vector products of the loss."""
-    inverse: Count = 0
-    """Calls of an inverse formula, or iterations of a numerical one."""
-
-    def __add__(self, other: Evaluations) -> Evaluations:
-        return jax.tree.map(lambda a, b: a + b, self, other)
 
 
 class Metric(eqx.Module):
@@ -128,8 +111,7 @@ class Inverse(eqx.Module):
         has J^T dL/dz = 0; a rule that damps or filters says so by its own.
         """
         del answer
-        jacobian = lx.JacobianLinearOperator(lambda x, _: forward(x), state.x)
-        return metric.through(jacobian)
+        return metric.through(jacobian_operator(forward, state.x))
 
     def verify(self, forward: FlatMap, state: State) -> PullBack:
         """Before the first step: is P^-1(P(x0)) = x0?

@@ -59,7 +59,7 @@ class SpectralInverse(Inverse):
         misfit = metric.root().mv(z_target - state.z)
         matrix = _weighted_jacobian(forward, state, metric)
         dx = filtered_solution(matrix, misfit, Power(-self.power), self.truncation)
-        cost = jacobian_cost(state.z.size, state.x)
+        cost = jacobian_cost(state.z.size, state.x, forward.forward_mode)
         return report(forward, state.x + dx, z_target, cost)
 
     def handed_on(
@@ -77,4 +77,5 @@ def _weighted_jacobian(
     forward: FlatMap, state: State, metric: Metric
 ) -> Float[Array, "weighted x"]:
     """B^1/2 J."""
-    return metric.root().as_matrix() @ dense_jacobian(forward, state.x)
+    jacobian = dense_jacobian(forward, state.x, forward.forward_mode)
+    return metric.root().as_matrix() @ jacobian

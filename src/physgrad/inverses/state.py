@@ -86,8 +86,7 @@ def start_state(forward: FlatMap, x: Flat) -> State:
     spaces = forward.spaces(x)
     fixed, scales, gains = lax.stop_gradient(spaces), [], []
     for i, j in _stretches(spaces):
-        part = FlatMap(forward.functions[i:j], forward.unravels[i : j + 1])
-        scale, gain = _scale_and_gain(part, fixed[i], fixed[j])
+        scale, gain = _scale_and_gain(forward.part(i, j), fixed[i], fixed[j])
         scales.append(scale)
         gains.append(gain)
     return State(spaces, tuple(scales), jnp.stack(gains))

@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from physgrad.inverses.certificate import certificate_tolerance
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import (
     Flat,
     FlatMap,
@@ -22,7 +23,6 @@ from physgrad.inverses.flat import (
 )
 from physgrad.inverses.jacobian import dense_jacobian, fits, jacobian_cost
 from physgrad.inverses.root_solver import Steps
-from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.state import State
 from physgrad.spectral import spectrum
 
@@ -85,7 +85,7 @@ class Target(eqx.Module):
 
     def slopes(self, x: Flat) -> Float[Array, "z x"]:
         """The dense derivative of the misfit."""
-        return dense_jacobian(self.weighted_misfit, x)
+        return dense_jacobian(self.weighted_misfit, x, self.forward.forward_mode)
 
     def usual_slope(self) -> Scalar:
         """The largest slope of the run so far, for the misfit in its unit."""
@@ -105,7 +105,12 @@ class Target(eqx.Module):
 
 
 def optimality(
-    x: Flat, misfit: Callable[[Flat], Flat], start: Flat, dense: bool
+    x: Flat,
+    misfit: Callable[[Flat], Flat],
+    start: Flat,
+    *,
+    dense: bool,
+    forward_mode: bool,
 ) -> Flat:
     """What has the derivatives of the solution, by the implicit function theorem.
 
@@ -115,7 +120,7 @@ def optimality(
     gradient = jax.grad(lambda x: 0.5 * jnp.sum(misfit(x) ** 2))(x)
     if not dense:
         return gradient
-    parts = lax.stop_gradient(spectrum(dense_jacobian(misfit, x)))
+    parts = lax.stop_gradient(spectrum(dense_jacobian(misfit, x, forward_mode)))
     shown = (parts.right * (parts.values > 0)[:, None]).astype(x.dtype)
     way = x - start
     unseen = way - shown.T @ (shown @ way)
@@ -155,7 +160,7 @@ def cost_of_resting(part: Target, steps: Steps, x: Flat) -> Evaluations:
     """Of `is_stationary`: a reverse sweep, and a Jacobian at both ends."""
     cost = Evaluations(forward=1, vjp=1)
     if _has_columns(part, steps, x):
-        columns = jacobian_cost(part.state.z.size, x)
+        columns = jacobian_cost(part.state.z.size, x, part.forward.forward_mode)
         cost = cost + columns + columns
     return cost
 

@@ -7,14 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from physgrad.inverses.certificate import report
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest
-from physgrad.inverses.rule import (
-    Evaluations,
-    Inverse,
-    Metric,
-    PullBack,
-    identity_metric,
-)
+from physgrad.inverses.rule import Inverse, Metric, PullBack, identity_metric
 from physgrad.inverses.settings import flag
 from physgrad.inverses.state import State
 
@@ -58,11 +53,12 @@ class TransposedInverse(Inverse):
         # alpha = |d|^2 / |J d|_B^2; d and J d in units of their own, so that no square
         # can overflow or vanish
         d = dx / _or_one(largest(dx))
-        image = root.mv(jax.jvp(forward, (state.x,), (d,))[1])
+        image, pushing = _pushed(forward, state, d)
+        image = root.mv(image)
         unit = _or_one(largest(image))
         squares = jnp.sum((image / unit) ** 2) / _or_one(d @ d)
         x = state.x + dx / unit / unit / _or_one(squares)
-        cost = Evaluations(vjp=1, jvp=1)
+        cost = Evaluations(vjp=1) + pushing
         return report(forward, x, z_target, cost, squares * unit * unit)
 
     def handed_on(
@@ -74,6 +70,15 @@ class TransposedInverse(Inverse):
         if not self.fitted:
             return identity
         return Metric(identity.root() * jnp.sqrt(answer.damping))
+
+
+def _pushed(forward: FlatMap, state: State, d: Flat) -> tuple[Flat, Evaluations]:
+    """J d, by a finite difference where the simulator has no J t: a length needs no
+    more."""
+    if forward.forward_mode:
+        return jax.jvp(forward, (state.x,), (d,))[1], Evaluations(jvp=1)
+    h = jnp.sqrt(jnp.finfo(d.dtype).eps) * _or_one(largest(state.x))
+    return (forward(state.x + h * d) - state.z) / h, Evaluations(forward=1)
 
 
 def _or_one(size: Scalar) -> Scalar:

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, Scalar, largest, real_array, sizes
-from physgrad.inverses.rule import Code, Evaluations
+from physgrad.inverses.rule import Code
 from physgrad.inverses.settings import brief, whole_number
 from physgrad.inverses.state import State
 from physgrad.loop.start import check_kinds

@@ -13,8 +13,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, Scalar, real_array
-from physgrad.inverses.rule import Code, Evaluations, Metric, identity_metric
+from physgrad.inverses.rule import Code, Metric, identity_metric
 from physgrad.inverses.settings import brief, describe, flag, not_negative
 from physgrad.objective.losses import FlatLoss
 from physgrad.results import Result

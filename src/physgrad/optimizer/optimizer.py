@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, Scalar, sizes
-from physgrad.inverses.rule import Code, Evaluations, PullBack
+from physgrad.inverses.rule import Code, PullBack
 from physgrad.inverses.settings import describe
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective

@@ -5,8 +5,8 @@ from __future__ import annotations
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat
-from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective

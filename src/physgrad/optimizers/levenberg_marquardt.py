@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from physgrad.inverses.certificate import certificate_tolerance
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, Scalar, largest_by_leaf
 from physgrad.inverses.jacobian import dense_jacobian, jacobian_cost
-from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
@@ -66,8 +66,8 @@ class LevenbergMarquardt(Optimizer):
         self, objective: FlatObjective, state: State, memory: Damping
     ) -> tuple[Step, Damping]:
         dz, metric, result, cost = NewtonMetric().step(objective.loss, state.z)
-        root = metric.root()
-        jacobian = dense_jacobian(objective.simulator, state.x)
+        root, mode = metric.root(), objective.simulator.forward_mode
+        jacobian = dense_jacobian(objective.simulator, state.x, mode)
         matrix = root.as_matrix() @ jacobian
         vector = root.mv(dz)
         scale = jnp.maximum(memory.scale, jnp.linalg.norm(matrix, axis=0))
@@ -90,7 +90,7 @@ class LevenbergMarquardt(Optimizer):
         memory = _adapt(memory, accepted, gain, scale)
         spent = memory.value > 1 / jnp.finfo(loss.dtype).eps ** 2
         result = jnp.where(spent & ~hidden, Result.stalled.code, result)
-        cost += Evaluations(forward=1) + jacobian_cost(state.z.size, state.x)
+        cost += Evaluations(forward=1) + jacobian_cost(state.z.size, state.x, mode)
         return Step(state, cost, result, rejected=~accepted), memory
 
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, power_of_two
 from physgrad.inverses.jacobian import check_dense
-from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective

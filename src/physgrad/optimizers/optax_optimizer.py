@@ -6,8 +6,8 @@ from typing import Any
 
 from jax.flatten_util import ravel_pytree
 
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat
-from physgrad.inverses.rule import Evaluations
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.optimizer.optimizer import Optimizer, Step

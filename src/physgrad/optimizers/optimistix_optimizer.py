@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 
+from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat
-from physgrad.inverses.jacobian import is_tall, jacobian_cost
-from physgrad.inverses.rule import Evaluations
+from physgrad.inverses.jacobian import by_columns, jacobian_cost
 from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
@@ -62,9 +62,9 @@ class OptimistixOptimizer(Optimizer):
         x, memory, _ = self.solver.step(fn, state.x, None, options, memory, frozenset())
         rejected = jnp.all(x == state.x)
         # the solver's own auxiliary values are those of the point before: evaluate anew
-        cost = Evaluations(forward=2)
+        cost, mode = Evaluations(forward=2), objective.simulator.forward_mode
         if self._least_squares:
-            cost += jacobian_cost(structs[0].size, state.x)
+            cost += jacobian_cost(structs[0].size, state.x, mode)
         elif isinstance(self.solver, optx.NelderMead):
             cost += Evaluations(forward=1)  # reflected, then expanded or contracted
         else:
@@ -75,8 +75,10 @@ class OptimistixOptimizer(Optimizer):
         """What the solver works on: the function, what it returns, and options."""
         fn = self._function(objective)
         structs = jax.eval_shape(fn, state.x, None)
-        wide = self._least_squares and not is_tall(structs[0].size, state.x)
-        return fn, structs, {"jac": "bwd"} if wide else {}
+        mode = objective.simulator.forward_mode
+        columns = by_columns(structs[0].size, state.x, mode)
+        by_rows = self._least_squares and not columns
+        return fn, structs, {"jac": "bwd"} if by_rows else {}
 
     @property
     def _least_squares(self) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from physgrad import problems
 from physgrad.comparison.comparison import Comparison
-from physgrad.inverses.flat import FlatMap, leaf_name
+from physgrad.inverses.flat import leaf_name
 from physgrad.names import PROBLEMS, nearest
 from physgrad.objective.objective import FlatObjective, Objective
 
@@ -234,7 +234,7 @@ def _solution(
 def _loss_from(flat: FlatObjective, index: int) -> Callable[[Any], Any]:
     """L as a function of the flat point in space number `index`."""
     forward = flat.simulator
-    rest = FlatMap(forward.functions[index:], forward.unravels[index:])
+    rest = forward.part(index, len(forward.functions))
     return lambda point: flat.loss(rest(point))
 
 
