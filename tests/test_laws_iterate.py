@@ -234,3 +234,24 @@ def test_a_formula_without_derivatives_has_those_of_the_implicit_function():
             assert np.allclose(got[place], (ends[0] - ends[1]) / (2 * h), rtol=1e-6)
         with pytest.raises(TypeError, match="implicit=True"):
             jax.grad(lambda x0: end(False, at[0], x0))(at[1])
+
+
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+@pytest.mark.parametrize(
+    "rule",
+    [pg.NumericalInverse(), pg.LinearizedInverse(0.0, relative=True)],
+    ids=["numerical", "damped by zero"],
+)
+def test_a_function_may_close_over_what_is_differentiated(rule, dtype):
+    def end(scale: Array) -> Array:
+        back = pg.AnalyticInverse(lambda y: y / scale)
+        linear = pg.Simulator(lambda x: scale * x, back)
+        simulator = pg.Chain(linear, pg.Simulator(lambda y: jnp.sinh(scale * y), rule))
+        objective = pg.Objective(simulator, pg.SquaredLoss(jnp.asarray([3.0], dtype)))
+        method = pg.PhysicalGradient(0.5)
+        return pg.iterate(objective, method, jnp.asarray([0.5], dtype), 1).x[0]
+
+    two, h = jnp.asarray(2.0, dtype), 1e-5
+    value_and_slope = jax.jit(jax.value_and_grad(end))
+    ends = [value_and_slope(two + move)[0] for move in (h, -h)]
+    assert relative(value_and_slope(two)[1], (ends[0] - ends[1]) / (2 * h)) < 1e-7

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.extend.core import Jaxpr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
@@ -245,8 +246,12 @@ def _output(function: Callable, x: PyTree) -> PyTree:
     return z
 
 
-def _traced(function: Callable, x: PyTree) -> tuple[PyTree, bool]:
-    """The structure of what a simulator returns, and whether it has J t."""
+def _traced(function: Callable, x: PyTree) -> tuple[Callable, PyTree, bool]:
+    """The function, the structure of what it returns, and whether it has J t.
+
+    Values that are being differentiated, which a function may close over, become
+    arrays of a module: implicit derivatives do not see them otherwise.
+    """
 
     def output(x: PyTree) -> PyTree:
         return _output(function, x)
@@ -257,8 +262,11 @@ def _traced(function: Callable, x: PyTree) -> tuple[PyTree, bool]:
     try:
         jaxpr, (z, _) = jax.make_jaxpr(pushed, return_shape=True)(x)
     except (TypeError, ValueError, NotImplementedError):
-        return jax.eval_shape(output, x), False  # raises, if it is not the derivative
-    return z, _REVERSE_ONLY not in _primitives(jaxpr.jaxpr)
+        # raises, if it is not the derivative that does
+        return function, jax.eval_shape(output, x), False
+    if any(isinstance(value, Tracer) for value in jaxpr.consts):
+        function = eqx.filter_closure_convert(output, x)
+    return function, z, _REVERSE_ONLY not in _primitives(jaxpr.jaxpr)
 
 
 def _primitives(jaxpr: Jaxpr) -> Iterator[str]:
@@ -285,9 +293,10 @@ def flat_map(functions: tuple[Callable, ...], x: PyTree) -> tuple[FlatMap, Flat]
     a space without entries.
     """
     x_flat, unravel = flatten(x, "x")
-    unravels, modes, tree = [unravel], [], x
+    seen, unravels, modes, tree = [], [unravel], [], x
     for function in functions:
-        tree, forward_mode = _traced(function, tree)
+        function, tree, forward_mode = _traced(function, tree)
+        seen.append(function)
         modes.append(forward_mode)
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), tree)
         z_flat, unravel = flatten(zeros, "the simulator's output", _hint(tree))
@@ -297,4 +306,4 @@ def flat_map(functions: tuple[Callable, ...], x: PyTree) -> tuple[FlatMap, Flat]
                 f"got {z_flat.dtype}; cast its constants to the dtype of x"
             )
         unravels.append(unravel)
-    return FlatMap(functions, tuple(unravels), tuple(modes)), x_flat
+    return FlatMap(tuple(seen), tuple(unravels), tuple(modes)), x_flat

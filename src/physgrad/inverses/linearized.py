@@ -104,7 +104,11 @@ def _damped(
 ) -> lx.AbstractLinearOperator:
     """The factor of R^T R + damping I: R stacked on sqrt(damping) I."""
 
+    # the square root has no derivative at zero
+    damped = damping > 0
+    root = jnp.where(damped, jnp.sqrt(jnp.where(damped, damping, 1.0)), 0.0)
+
     def stacked(dx: Flat) -> Flat:
-        return jnp.concatenate([factor.mv(dx), jnp.sqrt(damping) * dx])
+        return jnp.concatenate([factor.mv(dx), root.astype(dx.dtype) * dx])
 
     return lx.FunctionLinearOperator(stacked, factor.in_structure())
