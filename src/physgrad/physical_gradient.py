@@ -1,8 +1,6 @@
-"""The physical gradient: take the step in z, and map the point it reaches back to x.
+"""The physical gradient: step in z, where the loss is simple; map the point back to x.
 
-    x+ = P^-1(z - eta B^-1 dL/dz)
-
-The step is taken in z, where the loss is simple, not in x, where P has distorted it.
+x+ = P^-1(z - eta B^-1 dL/dz)
 """
 
 from __future__ import annotations
@@ -65,10 +63,8 @@ class PhysicalGradient(Optimizer):
         way = self.metric.step(objective.loss, state.z)
         way, turned = turn(self.transformation, way, state.z, memory.turned)
         attempt = partial(physical_step, objective, state, way)
-        rule = self.inverse or objective.rule
-        offer = Offer(
-            attempt, self.step_size, rule, objective.loss, memory.loss, state, way
-        )
+        rule, eta = self.inverse or objective.rule, self.step_size
+        offer = Offer(attempt, eta, rule, objective.loss, memory.loss, state, way)
         step, accepted = (self.acceptance or Plain()).take(offer, memory.accepted)
         return checked(step, state, memory, accepted, turned)
 
