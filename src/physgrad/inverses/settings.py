@@ -77,7 +77,7 @@ def _number(name: str, expected: str, accept: Callable[[float], bool]):
         limits = jnp.finfo(jnp.result_type(float))
         if number and not float(limits.tiny) <= abs(number) <= float(limits.max):
             raise ValueError(f"{refusal}, which {limits.dtype} cannot hold")
-        return jnp.asarray(number, dtype=float)
+        return jnp.asarray(number)  # of weak type: it does not promote float32
 
     return convert
 
