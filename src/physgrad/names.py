@@ -141,6 +141,7 @@ _POSITIVE = _within("a positive number such as 0.3", number, lambda v: v > 0)
 _NOT_NEGATIVE = _within("zero or a positive number", number, lambda v: v >= 0)
 _FINITE = Kind("a number such as -0.5", number)
 _BELOW_ONE = _within("a number from 0 to below 1", number, lambda v: 0 <= v < 1)
+_FRACTION = _within("a number above 0 and below 1", number, lambda v: 0 < v < 1)
 _COUNT = _within(
     "a whole number from 1 to 1000000", whole_number, lambda v: 1 <= v <= 1_000_000
 )
@@ -160,7 +161,7 @@ INVERSES: dict[str, dict[str, Key]] = {
     "linearized": {"damping": Key(_NOT_NEGATIVE, 0.0)},
     "spectral": {
         "power": Key(_FINITE, 0.5),
-        "truncation": Key(_POSITIVE, None),
+        "truncation": Key(_FRACTION, None),
     },
     "regularized": {
         "noise": Key(_NOT_NEGATIVE, None),
@@ -200,7 +201,7 @@ OPTIMIZERS = {
         "HalfInverse",
         {
             "step_size": Key(_POSITIVE, 0.3),
-            "truncation": Key(_POSITIVE, None),
+            "truncation": Key(_FRACTION, None),
             "metric": Key(_one_of(("newton", "gradient")), "gradient"),
         },
     ),

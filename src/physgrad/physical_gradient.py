@@ -60,11 +60,11 @@ class PhysicalGradient(Optimizer):
     def update(
         self, objective: FlatObjective, state: State, memory: Memory
     ) -> tuple[Step, Memory]:
-        way = self.metric.step(objective.loss, state.z)
-        way, turned = turn(self.transformation, way, state.z, memory.turned)
+        way, loss = self.metric.step(objective.loss, state.z), objective.loss
+        way, turned = turn(self.transformation, way, loss, state.z, memory)
         attempt = partial(physical_step, objective, state, way)
         rule, eta = self.inverse or objective.rule, self.step_size
-        offer = Offer(attempt, eta, rule, objective.loss, memory.loss, state, way)
+        offer = Offer(attempt, eta, rule, loss, memory.loss, state, way)
         step, accepted = (self.acceptance or Plain()).take(offer, memory.accepted)
         return checked(step, state, memory, accepted, turned)
 

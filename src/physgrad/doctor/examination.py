@@ -33,6 +33,7 @@ from physgrad.doctor.report import (
 from physgrad.doctor.samples import Sample, round_trips, take_samples
 from physgrad.doctor.start import at_start
 from physgrad.doctor.subject import Fault, Matrix, Subject, attempt
+from physgrad.inverses.jacobian import TOO_LARGE
 from physgrad.inverses.ladder import rungs_of
 from physgrad.inverses.numerical import NumericalInverse
 from physgrad.inverses.settings import brief, describe, whole_number
@@ -243,6 +244,8 @@ class _Examination:
             advice = _FORMULA_RAISES
             if isinstance(self.subject.simulator.rule, NumericalInverse):
                 advice = _SOLVER_RAISES
+            if TOO_LARGE in found.message:
+                advice = "use what it names, or a formula, AnalyticInverse(f)"
             self.findings.append(Finding(Diagnosis.inverse_raises, words, advice))
         return None
 

@@ -78,6 +78,23 @@ def _holds(report: CheckReport) -> bool:
     return trips.promised and trips.taken > 0 and trips.worst is None
 
 
+def _depends_on_x(report: CheckReport) -> bool:
+    """Whether z does, and its derivative is known."""
+    known = report.derivative is None or report.derivative.worst is None
+    return known and (report.spectrum is None or report.spectrum.rank > 0)
+
+
+def _loudness(report: CheckReport) -> str:
+    """What an exact inverse makes of a noise in z, where that is much."""
+    worst = None if report.noise is None else report.noise.worst_gain
+    if worst is None or worst <= LOUD:
+        return ""
+    return (
+        f"; it makes a noise in z up to {worst:.3g} times as large in x: with noise, "
+        "tell it how much, RegularizedInverse(noise=...)"
+    )
+
+
 def _is_numerical(report: CheckReport) -> bool:
     return report.inverse.startswith("NumericalInverse")
 
@@ -87,10 +104,7 @@ def _fine(report: CheckReport) -> Finding:
     words = f"the inverse is an inverse, at x0 {where}"
     condition = 1.0 if report.contraction is None else report.contraction.condition
     gain = f"gradient descent leaves {left(condition)} of the distance in each step"
-    worst = None if report.noise is None else report.noise.worst_gain
-    if worst is not None and worst > LOUD:
-        gain += f"; it makes a noise in z up to {worst:.3g} times as large in x"
-    advice = f"take the full step in z; near x0 {gain}"
+    advice = f"take the full step in z; near x0 {gain}{_loudness(report)}"
     return Finding(Diagnosis.fine, words, advice, PHYSICAL)
 
 
@@ -150,13 +164,22 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
     if trips is not None and trips.outside and not trips.taken:
         yield Finding(
             Diagnosis.isolated_start,
-            f"none of {trips.outside} samples around x0 has a finite z: the inverse "
+            f"none of {trips.outside} points around x0 has a finite z: the inverse "
             "was tried at x0 only",
             "start farther from the edge of what the simulator can do, or see why it "
             "is not finite around x0",
         )
+    if trips is not None and trips.outside and trips.taken:
+        yield Finding(
+            Diagnosis.near_edge,
+            f"{trips.outside} of {trips.tried} points around x0 have no finite z: it "
+            "lies near the edge of what the simulator can do",
+            "take steps that turn back where there is nothing",
+            "PhysicalGradient(step_size=1.0, acceptance='monotone')",
+        )
     if trips is not None and trips.worst is not None:
-        yield _bad_around(trips, trips.worst)
+        if report.deterministic is not False:  # else no round trip says anything
+            yield _bad_around(trips, trips.worst)
     elif trips is not None and not trips.promised:
         yield Finding(
             Diagnosis.promises_nothing,
@@ -165,12 +188,13 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
             "see how it compares, with physgrad.compare",
             NUMERICAL,
         )
-    elif _is_numerical(report) and _holds(report):
+    elif _is_numerical(report) and _holds(report) and _depends_on_x(report):
         yield Finding(
             Diagnosis.numerical_inverse,
-            "a solver inverts the simulator; it found every preimage it was asked for",
+            "a solver inverts the simulator; it came back to a preimage in all "
+            f"{trips.taken if trips else 0} round trips",
             f"take the full step in z{_cost(report)}; a formula, AnalyticInverse(f), "
-            "costs one call",
+            f"costs one call{_loudness(report)}",
             PHYSICAL,
         )
     hidden = report.spectrum is None or report.spectrum.null_count > 0
@@ -279,6 +303,8 @@ def _about_noise(report: CheckReport) -> Iterator[Finding]:
     if noise is None or noise.uncertainty is None:
         return
     given = noise.uncertainty
+    if report.inverse.startswith("RegularizedInverse"):
+        return  # the noise is what it is for
     if given.relative > NOISY and given.gain > AMPLIFIED:
         yield Finding(
             Diagnosis.noise_too_high,

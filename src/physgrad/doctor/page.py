@@ -95,7 +95,8 @@ def _round_trips(report: CheckReport) -> Iterator[str]:
             _number(ring.gradient_descent),
         )
     if trips.outside:
-        yield from _wrapped("", f"{trips.outside} samples had no finite z")
+        words = f"{trips.outside} of {trips.tried} points around x0 had no finite z"
+        yield from _wrapped("", words)
 
 
 def _jacobian(report: CheckReport) -> Iterator[str]:

@@ -53,6 +53,8 @@ class Diagnosis(enum.StrEnum):
     """The inverse is right near x0, and fails farther away."""
     isolated_start = "isolated_start"
     """No point around x0 has a finite P(x), so that no round trip was made."""
+    near_edge = "near_edge"
+    """Some points around x0 have no finite P(x)."""
     inverse_stuck = "inverse_stuck"
     """A numerical inverse does not find a preimage that exists."""
     not_nearest = "not_nearest"

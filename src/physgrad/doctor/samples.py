@@ -24,6 +24,8 @@ NEAR = 2
 """The first so many are near x0: an inverse that fails there is none."""
 # An answer is a multiple of what it should be where the rest is this part of the miss.
 MULTIPLE = 1e-2
+# Points that are tried for a sample: there, the other way, up, and down.
+WAYS = 4
 
 
 class Sample(NamedTuple):
@@ -33,6 +35,8 @@ class Sample(NamedTuple):
     x: Vector
     z: Vector
     answer: Answer
+    outside: int = 0
+    """How many points were tried before whose z is not finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +82,10 @@ class RoundTrips:
 
     rings: tuple[Ring, ...]
     """By size, smallest first."""
+    tried: int
+    """Points around x0 that were looked at."""
     outside: int
-    """Samples whose P(x) is not finite; they are left out."""
+    """Those of them whose P(x) is not finite; they are left out."""
     promised: bool
     """Whether the rule promises anything of its residual."""
     worst: Offender | None
@@ -111,11 +117,11 @@ def take_samples(subject: Subject, count: int, seed: int) -> list[Sample | None]
 
 def _sample(subject: Subject, size: float, way: Vector) -> Sample | None:
     """A round trip from x0 + size way, the other way, up, or down: the first finite."""
-    for step in (way, -way, np.abs(way), -np.abs(way)):
+    for tried, step in enumerate((way, -way, np.abs(way), -np.abs(way))):
         x = subject.x + size * step
         z = subject.forward(x)
         if np.all(np.isfinite(z)):
-            return Sample(size, x, z, subject.pull_back(z))
+            return Sample(size, x, z, subject.pull_back(z), outside=tried)
     return None
 
 
@@ -145,7 +151,9 @@ def round_trips(
         worst = offender(subject, place, sample)
     if inside:
         promised = any(np.isfinite(s.answer.tolerance) for s in inside)
-    return RoundTrips(tuple(rings), len(samples) - len(inside), promised, worst)
+    none = WAYS * (len(samples) - len(inside))
+    outside = none + sum(sample.outside for sample in inside)
+    return RoundTrips(tuple(rings), len(inside) + outside, outside, promised, worst)
 
 
 def _ring(

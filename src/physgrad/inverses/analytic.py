@@ -110,15 +110,8 @@ class AnalyticInverse(Inverse):
 
 
 def _called(function: Callable, arguments: tuple[Any, ...]) -> Any:
-    try:
-        return call_user(function, "the inverse", *arguments)
-    except ValueError as error:
-        if "do not support JVP" not in str(error):
-            raise
-        raise TypeError(
-            "the inverse calls back to Python, which cannot be differentiated; "
-            "AnalyticInverse(f, implicit=True) takes the derivatives of the simulator"
-        ) from error
+    way_out = "AnalyticInverse(f, implicit=True) takes those of the simulator"
+    return call_user(function, "the inverse", *arguments, way_out=way_out)
 
 
 def _implicitly(forward: FlatMap, z_target: Flat, x: Flat, start: Flat) -> Flat:
@@ -193,7 +186,14 @@ def _check_like(x: Any, like: Any, branches: bool) -> None:
         wanted = (number, *want.shape) if branches else want.shape
         if shape != wanted or dtype != want.dtype:
             expected = f"({', '.join(map(str, wanted))}{',' * (len(wanted) == 1)})"
+            hint = ""
+            if (
+                not branches
+                and shape[1:] == want.shape
+                and len(shape) > len(want.shape)
+            ):
+                hint = "; one that returns all preimages is told so: branches=True"
             raise TypeError(
                 f"the inverse must return {leaf_name('x', path)} as {want.dtype} of "
-                f"shape {expected}, got {dtype} of shape {shape}"
+                f"shape {expected}, got {dtype} of shape {shape}{hint}"
             )

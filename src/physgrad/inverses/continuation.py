@@ -142,7 +142,9 @@ def _try(
     x = begin.units * end.x
     held = jnp.all(end.residual <= part.tolerance)
 
-    jumped, looking = jumps(part.forward, x, part.z_target, state, part.tolerance)
+    z, looking = _reached(part, x)
+    jumped, more = jumps(part.forward, x, z, state, part.tolerance)
+    looking += more
     no = jnp.asarray(False)
     at_rest, sure, resting = no, no, Evaluations()
     if steps.descends:
@@ -155,6 +157,15 @@ def _try(
     cause = jnp.where(held & jumped, Cause.jumped.code, cause)
     cost = _cost(part, steps, end.steps) + looking + resting
     return _End(x, held, sure, begin.blind, cause, cost)
+
+
+def _reached(part: Target, x: Flat) -> tuple[Flat, Evaluations]:
+    """P(x), where x is held to map to the target in all entries that have a weight."""
+    if isinstance(part.counts, bool):
+        return part.z_target, Evaluations()
+    known = jnp.all(part.counts)
+    z = lax.cond(known, lambda: part.z_target, lambda: part.forward(x))
+    return z, Evaluations(forward=(~known).astype(jnp.int32))
 
 
 class _Begin(NamedTuple):

@@ -36,6 +36,12 @@ _TRACER_ERRORS = (
     jax.errors.ConcretizationTypeError,
     jax.errors.NonConcreteBooleanIndexError,
 )
+# What JAX says of a callback that is to be differentiated; what to do about it.
+_NO_DERIVATIVE = "do not support JVP"
+_OWN_DERIVATIVE = (
+    "give it a derivative with jax.custom_jvp, or use a method that needs none: "
+    "PhysicalGradient with an AnalyticInverse(f)"
+)
 # The derivative J t of a function with `jax.custom_vjp`: it raises when it is compiled.
 _REVERSE_ONLY = "custom_lin"
 # Code in these packages is not the user's.
@@ -130,15 +136,23 @@ def flatten(tree: PyTree, name: str, hint: str = "") -> tuple[Flat, Callable]:
     return ravel_pytree(tree)
 
 
-def call_user(function: Callable, what: str, *args: Any) -> Any:
+def call_user(
+    function: Callable, what: str, *args: Any, way_out: str = _OWN_DERIVATIVE
+) -> Any:
     """Call a user's function; say where it left JAX if it did (`TypeError`)."""
     _check_arguments(function, what, args)
     try:
         return function(*args)
+    except ValueError as error:
+        if _NO_DERIVATIVE not in str(error):
+            raise
+        raise TypeError(
+            f"{what} calls back to Python, which cannot be differentiated; {way_out}"
+        ) from error
     except _TRACER_ERRORS as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if not is_library(f.filename)]
-        where = "see the error above"
+        where = f"it says: {str(error).splitlines()[0]}"
         if own:
             where = f"line {own[-1].lineno} of {os.path.basename(own[-1].filename)}"
         raise TypeError(
@@ -185,6 +199,13 @@ def sizes_by_leaf(forward: FlatMap, *zs: Flat) -> tuple[Float[Array, " leaves"],
     leaves = [leaf for leaf in zip(*trees, strict=True) if leaf[0].size]
     found = [sizes(*map(jnp.ravel, leaf)) for leaf in leaves]
     return tuple(map(jnp.stack, zip(*found, strict=True)))
+
+
+def spread_by_leaf(forward: FlatMap, values: Float[Array, " leaves"], z: Flat) -> Flat:
+    """A vector like z with a value for each leaf: what undoes `largest_by_leaf`."""
+    leaves = [leaf for leaf in jax.tree.leaves(forward.unravel_z(z)) if leaf.size]
+    pairs = zip(leaves, values, strict=True)
+    return jnp.concatenate([jnp.full(leaf.size, value) for leaf, value in pairs])
 
 
 class FlatMap(eqx.Module):

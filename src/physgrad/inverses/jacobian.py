@@ -12,6 +12,7 @@ from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, FlatMap
 
 DENSE_BYTES = 2**30
+TOO_LARGE = "needs more than 1 GiB"
 
 
 def fits(rows: int, x: Flat) -> bool:
@@ -23,7 +24,7 @@ def check_dense(rows: int, x: Flat, way_out: str) -> None:
     """Refuse a dense matrix of `rows` x (x entries) above 1 GiB (`ValueError`)."""
     if not fits(rows, x):
         raise ValueError(
-            f"a dense matrix of {rows} x {x.size} entries needs more than 1 GiB; use "
+            f"a dense matrix of {rows} x {x.size} entries {TOO_LARGE}; use "
             f"{way_out}, which needs only products with it"
         )
 

@@ -111,6 +111,11 @@ class NumericalInverse(Inverse):
                 "linear_solver belongs to the default solver, got a solver, too: give "
                 "it its own, as in optimistix.Dogleg(..., linear_solver=...)"
             )
+        if isinstance(self.linear_solver, lx.CG):
+            raise ValueError(
+                "linear_solver must take a J that is not symmetric, got lineax.CG; for "
+                "the normal equations wrap it: lineax.Normal(lineax.CG(...))"
+            )
         if not (self.preconditioner is None or callable(self.preconditioner)):
             raise TypeError(
                 "preconditioner must be a function M(dz, x), got "
@@ -163,6 +168,7 @@ class NumericalInverse(Inverse):
             tolerance,
             evaluations=cost,
             same_branch=True,  # the walk has looked at each of its parts
+            counts=target.counts,
         )
         return _explain_miss(answer, end)
 

@@ -101,6 +101,15 @@ def positive(name: str) -> Callable[[Any], Float[Array, ""]]:
     )
 
 
+def fraction(name: str) -> Callable[[Any], Float[Array, ""]]:
+    """A converter that takes numbers above zero and below one.
+
+    >>> float(fraction("truncation")(0.5))
+    0.5
+    """
+    return _number(name, "a number above 0 and below 1", lambda v: 0 < v < 1)
+
+
 def not_negative(name: str) -> Callable[[Any], Float[Array, ""]]:
     """A converter that takes zero and finite numbers above it.
 

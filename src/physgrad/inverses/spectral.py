@@ -10,7 +10,7 @@ from physgrad.inverses.certificate import report
 from physgrad.inverses.flat import Flat, FlatMap, Scalar
 from physgrad.inverses.jacobian import dense_jacobian, jacobian_cost
 from physgrad.inverses.rule import Inverse, Metric, PullBack
-from physgrad.inverses.settings import finite, optional, positive
+from physgrad.inverses.settings import finite, fraction, optional
 from physgrad.inverses.state import State
 from physgrad.spectral import Power, filtered_solution, metric_factor
 
@@ -49,7 +49,7 @@ class SpectralInverse(Inverse):
     power: Scalar = eqx.field(converter=finite("power"))
     """p of S^-p."""
     truncation: Float[Array, ""] | None = eqx.field(
-        converter=optional(positive("truncation")), default=None
+        converter=optional(fraction("truncation")), default=None
     )
     """Relative to the largest singular value; None: rounding."""
 

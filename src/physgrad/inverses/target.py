@@ -11,7 +11,7 @@ import lineax as lx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from physgrad.inverses.certificate import certificate_tolerance
+from physgrad.inverses.certificate import certificate_tolerance, rounding
 from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import (
     Flat,
@@ -20,6 +20,7 @@ from physgrad.inverses.flat import (
     largest,
     largest_by_leaf,
     power_of_two,
+    spread_by_leaf,
 )
 from physgrad.inverses.jacobian import dense_jacobian, fits, jacobian_cost
 from physgrad.inverses.root_solver import Steps
@@ -69,10 +70,24 @@ class Target(eqx.Module):
         start = largest(self.root.mv(self.state.z - self.z_target))
         return lax.stop_gradient(jnp.where(start > 0, start, 1.0))
 
+    @property
+    def counts(self) -> Bool[Array, " z"] | bool:
+        """Which entries of z have a weight, where R is diagonal."""
+        if isinstance(self.root, lx.DiagonalLinearOperator):
+            return self.root.diagonal != 0
+        return True
+
+    def rounding(self) -> Scalar:
+        """What rounding of z may be of |R (P(x) - z~)|, in its unit."""
+        size = largest_by_leaf(self.forward, self.z_target)
+        by_leaf = rounding(size, self.state)
+        vector = spread_by_leaf(self.forward, by_leaf, self.z_target)
+        return jnp.linalg.norm(self.root.mv(vector)) / self.unit
+
     def misfit(self, x: Flat) -> tuple[Flat, Float[Array, " leaves"]]:
-        """R (P(x) - z~) in its unit; |P(x) - z~| in each leaf."""
+        """R (P(x) - z~) in its unit; |P(x) - z~| in each leaf, where it counts."""
         difference = self.forward(x) - self.z_target
-        by_leaf = largest_by_leaf(self.forward, difference)
+        by_leaf = largest_by_leaf(self.forward, jnp.where(self.counts, difference, 0.0))
         return self.root.mv(difference) / self.unit, lax.stop_gradient(by_leaf)
 
     def weighted_misfit(self, x: Flat) -> Flat:
@@ -134,10 +149,12 @@ def is_stationary(
 
     Column by column, as in MINPACK, held against their size here or the largest slope
     of the run so far, since a column may vanish on the way; against that slope alone
-    where the Jacobian is not made. And whether no column has vanished.
+    where the Jacobian is not made; a misfit of rounding has no angle. And whether no
+    column has vanished.
     """
     misfit, back = jax.vjp(part.weighted_misfit, x)
-    small = ANGLE * jnp.sqrt(jnp.finfo(x.dtype).eps) * jnp.linalg.norm(misfit)
+    angle = ANGLE * jnp.sqrt(jnp.finfo(x.dtype).eps)
+    small = angle * jnp.linalg.norm(misfit) + part.rounding()
     usual, sure = part.usual_slope(), jnp.asarray(True)
     sizes = jnp.full_like(x, usual)
     if _has_columns(part, steps, x):

@@ -114,7 +114,7 @@ def explain(
             "use metric=NewtonMetric(damping=1e-3), NewtonMetric(absolute=True) or "
             "'gradient'; for Newton on x, GaussNewton or LevenbergMarquardt"
         ),
-        Result.stalled: lambda: _stalled(cause, where, last),
+        Result.stalled: lambda: _stalled(objective, x, cause, where, last),
         Result.target_not_reachable: lambda: (
             f"{steps.missed} recorded targets were out of the range of the simulator; "
             "the nearest points were taken, as a fit to data does; "
@@ -141,15 +141,20 @@ _MAY_BE_DERIVATIVES = {
 }
 
 
-def _stalled(cause: Cause, where: str, loss: float) -> str:
+def _stalled(
+    objective: Objective, x: PyTree, cause: Cause, where: str, loss: float
+) -> str:
     if cause is Cause.alternates:
         return (
             f"x went to and fro between two points {where}, at loss {loss:.6g}; lower "
             "step_size, or return the preimage nearest to x, as in inverse(z, x)"
         )
+    flat, x_flat = objective.flatten(x)
+    steepest = float(jnp.max(jnp.abs(flat.gradient(x_flat))))
     return (
-        f"no acceptable step was found {where}, at loss {loss:.6g}; this may be a "
-        "minimum to rounding, else start elsewhere or use another method"
+        f"no acceptable step was found {where}, at loss {loss:.6g}, where dL/dx has "
+        f"entries up to {steepest:.3g}; this may be a minimum to rounding, else start "
+        "elsewhere or use another method"
     )
 
 

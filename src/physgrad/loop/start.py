@@ -22,7 +22,10 @@ from physgrad.optimizer.optimizer import Optimizer
 def check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:
     """Refuse what is no objective, optimizer or stopping rule (`TypeError`)."""
     if not isinstance(objective, Objective):
-        raise TypeError(f"objective must be an Objective, got {brief(objective)}")
+        hint = ""
+        if callable(objective):
+            hint = "; make one: Objective(simulator, loss)"
+        raise TypeError(f"objective must be an Objective, got {brief(objective)}{hint}")
     if not isinstance(optimizer, Optimizer):
         hint = ""
         if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):

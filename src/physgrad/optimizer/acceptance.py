@@ -195,9 +195,10 @@ class TrustRegion(Acceptance):
 
     def take(self, offer: Offer, memory: Scalar) -> tuple[Step, Scalar]:
         slope = -_slope(offer, offer.way.dz)  # |dz|_B^2
-        length = jnp.sqrt(jnp.maximum(slope, 0.0))
-        fits = memory / jnp.where(length > 0, length, 1.0)
-        size = jnp.minimum(offer.step_size, fits)
+        length = jnp.sqrt(jnp.where(slope > 0, slope, 1.0))
+        # guarded: derivatives must not meet the radius of a full step, infinity
+        short = memory < offer.step_size * length
+        size = jnp.where(short, jnp.where(short, memory, 1.0) / length, offer.step_size)
         step = _tried(offer, size, offer.rule)
         fall = offer.before - _loss(offer, step)
         promised = _promised(offer, step) * jnp.maximum(1 - size / 2, POOR)

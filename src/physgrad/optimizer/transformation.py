@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from physgrad.inverses.flat import Flat
 from physgrad.inverses.settings import brief
+from physgrad.objective.losses import FlatLoss
 from physgrad.objective.z_step import ZStep
+from physgrad.optimizer.optimizer import Memory
 
 
 def check_transformation(value: Any, example: str) -> None:
@@ -39,8 +43,11 @@ it around; use optax.trace(0.9), not optax.sgd, optax.scale_by_adam(), not optax
     gradient = np.ones(1, np.float32)
     try:
         turned, _ = value.update(gradient, value.init(gradient), gradient)
-    except TypeError:  # it needs more than a gradient, and says so where it is used
-        return value
+    except TypeError as error:
+        raise TypeError(
+            "transformation must need a gradient alone, such as optax.trace(0.9), got "
+            f"{brief(value)}, which says: {error}"
+        ) from error
     if float(turned[0]) < 0:
         raise ValueError(
             "transformation must keep the sign of a gradient, got one that turns it "
@@ -55,9 +62,23 @@ def begin(transformation: Any, z: Flat) -> Any:
     return None if transformation is None else transformation.init(z)
 
 
-def turn(transformation: Any, way: ZStep, z: Flat, memory: Any) -> tuple[ZStep, Any]:
-    """The step in z with B^-1 dL/dz transformed, and the new memory."""
+def turn(
+    transformation: Any, way: ZStep, loss: FlatLoss, z: Flat, memory: Memory
+) -> tuple[ZStep, Any]:
+    """The step in z with B^-1 dL/dz transformed, and its new memory.
+
+    Where the loss must fall and the transformed step does not lead downhill, as
+    momentum past a minimum, the step is taken as it was, and its memory begins anew.
+    """
     if transformation is None:
         return way, None
-    turned, memory = transformation.update(-way.dz, memory, z)
-    return way._replace(dz=-turned), memory
+    turned, later = transformation.update(-way.dz, memory.turned, z)
+    if memory.accepted is not None:  # an acceptance that has none takes every step
+        downhill = jnp.sum(loss.gradient(z) * turned) > 0
+        _, fresh = transformation.update(-way.dz, transformation.init(z), z)
+        turned, later = jax.tree.map(
+            lambda new, anew: jnp.where(downhill, new, anew),
+            (turned, later),
+            (-way.dz, fresh),
+        )
+    return way._replace(dz=-turned), later

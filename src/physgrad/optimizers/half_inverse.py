@@ -6,7 +6,7 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from physgrad.inverses.flat import Scalar
-from physgrad.inverses.settings import optional, positive
+from physgrad.inverses.settings import fraction, optional, positive
 from physgrad.inverses.spectral import SpectralInverse
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
@@ -46,7 +46,7 @@ class HalfInverse(Optimizer):
 
     step_size: Scalar = eqx.field(converter=positive("step_size"))
     truncation: Float[Array, ""] | None = eqx.field(
-        converter=optional(positive("truncation")), default=None
+        converter=optional(fraction("truncation")), default=None
     )
     metric: ZMetric = eqx.field(converter=as_z_metric, default="gradient")
 
