@@ -126,6 +126,10 @@ def only_at_threes(x):
     return jnp.where(jnp.all(x == 3.0), x, jnp.nan)
 
 
+def beside_nothing(x):
+    return jnp.where(x[0] < 2.9999, jnp.nan, scaled(x))
+
+
 EXACT = analytic(scaled, unscaled)
 ONE_STEP = pg.NumericalInverse(max_steps=1)
 THREES = (3.0, 3.0)
@@ -148,6 +152,7 @@ PATIENTS: dict[str, tuple[Any, tuple[float, ...], dict[str, Any]]] = {
     "badly_scaled": (analytic(in_units, without_units), THREES, {}),
     "noise_too_high": (analytic(ill, lambda z: z * jnp.array([1, 1e5])), THREES, {}),
     "isolated_start": (analytic(only_at_threes, lambda z: z), THREES, {}),
+    "near_edge": (analytic(beside_nothing, unscaled), THREES, {}),
     "inverse_local": (analytic(scaled, right_near), THREES, {}),
     "not_nearest": (analytic(wide, shortest), (1.0, 2.0, 3.0), {}),
     "loss_not_convex": (pg.Objective(EXACT, lambda z: -jnp.sum(z**2)), THREES, {}),

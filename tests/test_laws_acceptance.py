@@ -298,9 +298,20 @@ def test_rejected_steps_give_no_momentum():
     np.testing.assert_allclose(found.x, 0.25 * np.array(START), rtol=1e-5)
 
 
-@pytest.mark.parametrize("whole", [optax.adam(0.1), optax.sgd(0.1)])
+@pytest.mark.parametrize("acceptance", ["monotone", "trust-region"])
+@pytest.mark.parametrize("turn", [optax.trace(0.9), optax.scale_by_adam()])
+def test_momentum_that_leads_uphill_begins_anew(acceptance, turn):
+    """Else it would be shortened to nothing, and the run would freeze."""
+    objective = pg.Objective(jnp.sinh, pg.SquaredLoss(jnp.array([1.0, 5.0])))
+    method = pg.PhysicalGradient(0.1, transformation=turn, acceptance=acceptance)
+    found = pg.minimize(objective, method, jnp.zeros(2), 100)
+    assert found.result == "completed" and found.loss < 1e-4, found
+    assert np.all(np.diff(found.trajectory.losses) <= 1e-10)
+
+
+@pytest.mark.parametrize("whole", [optax.adam(0.1), optax.sgd(0.1), optax.lbfgs()])
 def test_whole_optimizers_are_refused(whole):
-    with pytest.raises(ValueError, match="keep the sign"):
+    with pytest.raises((ValueError, TypeError), match="transformation must"):
         pg.PhysicalGradient(0.3, transformation=whole)
 
 
@@ -326,8 +337,9 @@ def guarded(z, x):
     return root.at[1].set(jnp.where(inside, root[1], jnp.nan))
 
 
-def test_derivatives_of_a_monotone_run():
-    """1.5 takes shortened steps; the number of halvings is constant nearby."""
+@pytest.mark.parametrize("acceptance", [pg.Monotone(3), pg.TrustRegion()], ids=repr)
+def test_derivatives_of_a_run_that_shortens_steps(acceptance):
+    """1.5 takes shortened steps; how often is constant nearby."""
     objective = pg.Objective(pg.Simulator(square, pg.AnalyticInverse(guarded)), squares)
 
     @eqx.filter_jit
@@ -338,7 +350,7 @@ def test_derivatives_of_a_monotone_run():
     with jax.enable_x64(True):
         x0, h = jnp.array([3.0, 2.0]), 1e-6
         for size in (0.3, 1.5):
-            method = pg.PhysicalGradient(size, acceptance=pg.Monotone(3))
+            method = pg.PhysicalGradient(size, acceptance=acceptance)
             found = end(x0, method)[1]
             ends = [end(x0 + h * e, method)[0] for e in (*jnp.eye(2), *-jnp.eye(2))]
             wanted = (np.array(ends[:2]) - np.array(ends[2:])) / (2 * h)

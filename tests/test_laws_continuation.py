@@ -71,6 +71,17 @@ def test_a_useless_prediction_is_not_followed(name, dtype):
     assert np.allclose(forward(run.x), target, rtol=1e-4)
 
 
+@pytest.mark.parametrize("start", [1.57, 1.5, 4.0])
+def test_a_solver_that_is_thrown_far_away_is_called_back(start, dtype):
+    """Beside a fold the prediction leads to any of the other preimages."""
+    simulator = pg.Simulator(jnp.sin, pg.NumericalInverse())
+    objective = pg.Objective(simulator, pg.SquaredLoss(jnp.array([0.5], dtype)))
+    x0 = jnp.array([start], dtype)
+    run = pg.minimize(objective, pg.PhysicalGradient(1.0), x0, 1)
+    assert run.ok, run.message
+    assert abs(run.x[0] - (np.pi / 6 if start < 2 else 5 * np.pi / 6)) < 1e-3
+
+
 def test_a_walk_that_has_no_end_is_named():
     """The root of z = sqrt(x) ends at 0: nothing but NaN lies on the way to -1."""
     simulator = pg.Simulator(jnp.sqrt, pg.NumericalInverse())

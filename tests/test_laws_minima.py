@@ -94,3 +94,40 @@ def test_chained_problems_end_at_the_weighted_minimum(rule, metric, size):
         loss = pg.SquaredLoss(jnp.array(TARGET), jnp.array(WEIGHT))
         want = closed_form(TALL @ BEFORE)
         check(pg.Objective(chain, loss), rule, metric, size, want)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("rows", "columns", "masked"), [(5, 3, 2), (6, 4, 1), (4, 4, 1), (6, 4, 3)]
+)
+def test_data_without_weight_have_no_say(rows, columns, masked, seed):
+    random = np.random.default_rng(seed)
+    matrix, target = random.normal(size=(rows, columns)), random.normal(size=rows)
+    weight = 10 ** random.uniform(-1, 1, rows)
+    weight[:masked] = 0
+    root = np.sqrt(weight)
+    best = np.linalg.lstsq(root[:, None] * matrix, root * target, rcond=None)[0]
+    with jax.enable_x64(True):
+        forward = Affine(jnp.array(matrix), jnp.zeros(rows))
+        loss = pg.SquaredLoss(jnp.array(target), jnp.array(weight))
+        objective = pg.Objective(pg.Simulator(forward, pg.NumericalInverse()), loss)
+        start = jnp.array(random.normal(size=columns))
+        run = pg.minimize(objective, pg.PhysicalGradient(1.0), start, 1)
+        assert run.ok, run.message
+        assert run.loss <= float(objective(jnp.array(best))) + 1e-12
+
+
+def test_a_consistent_tall_fit_goes_on_to_its_solution():
+    """Near it the misfit of each step is rounding, and has no angle to J."""
+    times = jnp.linspace(0.0, 4.0, 20)
+
+    def decay(x):
+        return x[0] * jnp.exp(-x[1] * times)
+
+    with jax.enable_x64(True):
+        loss = pg.SquaredLoss(decay(jnp.array([2.0, 0.7])))
+        objective = pg.Objective(pg.Simulator(decay, pg.NumericalInverse()), loss)
+        run = pg.minimize(
+            objective, pg.PhysicalGradient(0.5), jnp.array([1.0, 1.5]), 30
+        )
+        assert run.ok and run.loss < 1e-16, run

@@ -29,6 +29,8 @@ from physgrad.results import Cause, Result
 # powers and exponentials stay below it at one end at least, a sign flip or a turn by
 # 2 pi does not.
 JUMP = 4.0
+# One end is enough from this factor on, for a solver that may have been thrown there.
+LONG_JUMP = 16.0
 # A continuous branch shrinks x by far more than JUMP in so many halvings of z.
 HALVINGS = 8
 # Slopes at the ends of a step are taken over this part of it: far less, and rounding
@@ -132,16 +134,20 @@ def jumps(
     *,
     moved: tuple[Scalar, Float[Array, " leaves"]] | None = None,
     preimage: Callable[[Flat, State], Flat] | None = None,
+    doubtful: Bool[Array, ""] | bool = False,
 ) -> tuple[Bool[Array, ""], Evaluations]:
     """Whether x+ lies on another branch than x: |J (x+ - x)| far above |z+ - z|.
 
     And what it cost to find out. `moved`: |x+ - x| and |z+ - z|, where they are known.
+    `doubtful`: where a solver has found x+ that may as well walk there in parts, one
+    end may say so, if it is very far off.
 
-    Only looked at where |x+ - x| is large for |z+ - z|, compared with the gain of the
-    run so far. In one dimension the secant of a branch lies between the slopes at its
-    ends, so both ends must say so. In more, a long way round does not: where the rule
-    has a formula, `preimage(z, state)`, the step in z is halved, again and again around
-    the larger change of x, which shrinks along a branch and does not across a jump.
+    Only looked at there, and where |x+ - x| is large for |z+ - z|, compared with the
+    gain of the run so far. In one dimension the secant of a branch lies between the
+    slopes at its ends, so both ends must say so. In more, a long way round does not:
+    where the rule has a formula, `preimage(z, state)`, the step in z is halved, again
+    and again around the larger change of x, which shrinks along a branch and does not
+    across a jump.
     """
     start, end, tolerance = lax.stop_gradient(((state.x, state.z), (x, z), tolerance))
     if moved is None:
@@ -149,11 +155,13 @@ def jumps(
         moved = sizes(x - state.x)[0], dz
     dx, dz = moved
     suspicious = dx * state.gain[0] > jnp.min(JUMP * (dz + tolerance))
+    suspicious = suspicious | doubtful
 
-    def both_ends() -> Bool[Array, ""]:
-        return _far_apart(forward, start, end, tolerance)
+    def look() -> Bool[Array, ""]:
+        both, one = _far_apart(forward, start, end, tolerance)
+        return both | (one & doubtful)
 
-    far = lax.cond(suspicious, both_ends, lambda: jnp.asarray(False))
+    far = lax.cond(suspicious, look, lambda: jnp.asarray(False))
     looked = Evaluations(forward=2 * suspicious.astype(jnp.int32))
     if preimage is None:
         return far, looked
@@ -170,7 +178,7 @@ def jumps(
             return jax.tree.map(lambda a, b: jnp.where(left, a, b), lower, upper)
 
         left, right = lax.fori_loop(0, HALVINGS, halve, (start, end))
-        return _far_apart(forward, left, right, tolerance / 2**HALVINGS)
+        return _far_apart(forward, left, right, tolerance / 2**HALVINGS)[0]
 
     times = far.astype(jnp.int32)
     looked += Evaluations(forward=2 * times, inverse=HALVINGS * times)
@@ -182,19 +190,21 @@ def _far_apart(
     start: tuple[Flat, Flat],
     end: tuple[Flat, Flat],
     tolerance: Float[Array, " leaves"],
-) -> Bool[Array, ""]:
-    """Whether the slopes at both ends, times dx, are far above dz, in a leaf of z.
+) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
+    """Whether the slopes, times dx, are far above dz in a leaf of z: at both ends, or
+    very far at one.
 
     The slopes are finite differences over a part of the step: the simulator need not
     have a derivative.
     """
     (x_start, z_start), (x_end, z_end) = start, end
     dx = x_end - x_start
-    allowed = JUMP * (largest_by_leaf(forward, z_end - z_start) + tolerance)
+    allowed = largest_by_leaf(forward, z_end - z_start) + tolerance
     here = (forward(x_start + PART * dx) - z_start) / PART
     there = (z_end - forward(x_end - PART * dx)) / PART
-    far = [largest_by_leaf(forward, dz) > allowed for dz in (here, there)]
-    return jnp.any(far[0] & far[1])
+    here, there = (largest_by_leaf(forward, dz) for dz in (here, there))
+    both, one = jnp.minimum(here, there), jnp.maximum(here, there)
+    return jnp.any(both > JUMP * allowed), jnp.any(one > LONG_JUMP * allowed)
 
 
 def round_trip(forward: FlatMap, x: Flat, state: State) -> PullBack:

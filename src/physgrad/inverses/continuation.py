@@ -28,6 +28,10 @@ SMALLEST_PART = 2.0**-8
 # a first quasi-Newton step can be far too long.
 PATIENCE, PATIENCE_OF_LINE_SEARCH = 8, 32
 PROGRESS = 800.0
+# A linearized prediction must leave at most this part of the misfit to be of use: for
+# powers and exponentials it does. Above a smaller part, where the solver has gone may
+# be another branch.
+USEFUL, GOOD = 0.4, 0.1
 
 
 class _Walk(eqx.Module):
@@ -143,7 +147,9 @@ def _try(
     held = jnp.all(end.residual <= part.tolerance)
 
     z, looking = _reached(part, x)
-    jumped, more = jumps(part.forward, x, z, state, part.tolerance)
+    # one that starts at x has no prediction, and infinity for a limit
+    doubtful = ~(end.first <= (GOOD / USEFUL) ** 2 * begin.limit) | ~from_prediction
+    jumped, more = jumps(part.forward, x, z, state, part.tolerance, doubtful=doubtful)
     looking += more
     no = jnp.asarray(False)
     at_rest, sure, resting = no, no, Evaluations()
@@ -190,7 +196,7 @@ def _begin(part: Target, steps: Steps, from_prediction: Bool[Array, ""]) -> _Beg
     units = units_of(part, steps, slopes)
     prediction = x - _solution(slopes * units, misfit) * units
     begin = jnp.where(from_prediction, prediction, x)
-    limit = jnp.where(from_prediction, misfit @ misfit, far)
+    limit = jnp.where(from_prediction, USEFUL**2 * (misfit @ misfit), far)
     return _Begin(begin / units, units, limit, ~jnp.all(jnp.isfinite(slopes)))
 
 
@@ -213,6 +219,8 @@ class _Progress(eqx.Module):
     x: Flat
     memory: Any
     """The arrays of the solver's own state."""
+    first: Scalar
+    """Squared misfit where it started."""
     best: Scalar
     """Smallest squared misfit so far."""
     residual: Float[Array, " leaves"]
@@ -254,6 +262,7 @@ def _solve(
         return _Progress(
             x,
             eqx.filter(memory, eqx.is_array),
+            jnp.where(now.steps == 0, squared, now.first),
             jnp.fmin(squared, now.best),
             residual,
             jnp.where(fell, 0, now.idle + 1),
@@ -273,7 +282,8 @@ def _solve(
     arrays = _like_x(arrays, x)
     far, none = jnp.asarray(jnp.inf, x.dtype), jnp.zeros((), jnp.int32)
     unknown = jnp.full_like(goal, jnp.inf)
-    return while_loop(goes_on, advance, _Progress(x, arrays, far, unknown, none, none))
+    before = _Progress(x, arrays, far, far, unknown, none, none)
+    return while_loop(goes_on, advance, before)
 
 
 def _like_x(memory: Any, x: Flat) -> Any:

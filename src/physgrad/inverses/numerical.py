@@ -47,6 +47,10 @@ class NumericalInverse(Inverse):
     they fail and doubled where they do not. An end of the walk before z~, or of
     `max_steps`, ends the run as `inverse_failed`.
 
+    Where preimages are many, as those of periodic simulators, one step may lead to a
+    farther one than the nearest, beyond a place where J is singular; shorter steps in z
+    stay nearer.
+
     Derivatives of x+ are those of the implicit function theorem. Where z does not show
     some directions of x (more x than z, rank-deficient) they are exact for affine
     simulators, and to first order in the step for others; with a `linear_solver` those

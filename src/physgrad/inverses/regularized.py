@@ -66,6 +66,9 @@ class RegularizedInverse(Inverse):
     stays below in all but one of 740 runs: m = n (1 - s + 3 sqrt(s))^3, s = 2 / (9 n),
     n the number of entries. So |P(x+) - z~| <= max(noise) sqrt(m). A point that misses
     it is taken and labelled `target_not_reachable`: there the noise is given too small.
+    Only more entries in z than in x can show that. A square simulator fits any noise:
+    from 0.6 times the true one downwards x+ blows up, unlabelled; when in doubt give
+    more than there is, or none.
     Without `noise` nothing is promised. The metric handed on is J^T B J + L^T L / tau.
     Derivatives of x+ are those of the implicit function theorem, at the tau chosen and
     for x+ as the minimum, which it is to 1 % of the noise.
