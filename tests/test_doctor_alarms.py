@@ -236,3 +236,31 @@ def test_a_recommended_learning_rate_can_be_held(size):
     for code in [code for code in codes if "rate" in code]:
         eval(code, {"GradientDescent": pg.GradientDescent})
     assert ("nearly_orthogonal" in scale.diagnosis) == (1e-38 < size**-2.0 < 3e38)
+
+
+@pytest.mark.parametrize("entries", [10, 10_000])
+@pytest.mark.parametrize("factor", [1.5, -1.0])
+def test_a_wrong_reverse_derivative_is_seen_in_any_number_of_entries(entries, factor):
+    @jax.custom_vjp
+    def forward(x):
+        return jnp.full(entries, jnp.sum(jnp.sin(x)))
+
+    def backward(x, u):
+        return (factor * jnp.cos(x) * jnp.sum(u),)
+
+    forward.defvjp(lambda x: (forward(x), x), backward)
+    rule = pg.AnalyticInverse(lambda z, x: x)
+    report = pg.check(pg.Simulator(forward, rule), jnp.array([0.3, 0.6]))
+    assert "wrong_derivative" in report.diagnosis
+
+
+def test_another_preimage_of_many_entries_is_not_called_near():
+    def far(z, x):
+        return x + 1000 * jnp.where(jnp.arange(10) == 0, 1.0, 0.0)
+
+    simulator = pg.Simulator(lambda x: x[1:], pg.AnalyticInverse(far))
+    report = pg.check(simulator, jnp.arange(1.0, 11.0))
+    assert report.at_start is not None
+    assert report.at_start.words.startswith(
+        "P^-1(P(x0)) is not x0: it differs by 1e+03"
+    )

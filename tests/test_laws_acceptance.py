@@ -298,17 +298,6 @@ def test_rejected_steps_give_no_momentum():
     np.testing.assert_allclose(found.x, 0.25 * np.array(START), rtol=1e-5)
 
 
-@pytest.mark.parametrize("acceptance", ["monotone", "trust-region"])
-@pytest.mark.parametrize("turn", [optax.trace(0.9), optax.scale_by_adam()])
-def test_momentum_that_leads_uphill_begins_anew(acceptance, turn):
-    """Else it would be shortened to nothing, and the run would freeze."""
-    objective = pg.Objective(jnp.sinh, pg.SquaredLoss(jnp.array([1.0, 5.0])))
-    method = pg.PhysicalGradient(0.1, transformation=turn, acceptance=acceptance)
-    found = pg.minimize(objective, method, jnp.zeros(2), 100)
-    assert found.result == "completed" and found.loss < 1e-4, found
-    assert np.all(np.diff(found.trajectory.losses) <= 1e-10)
-
-
 @pytest.mark.parametrize("whole", [optax.adam(0.1), optax.sgd(0.1), optax.lbfgs()])
 def test_whole_optimizers_are_refused(whole):
     with pytest.raises((ValueError, TypeError), match="transformation must"):

@@ -268,3 +268,13 @@ def test_derivatives_keep_what_z_does_not_show_of_the_start(name, rule):
             return x[0] ** 2 + 2 * x[1] ** 2
 
         assert np.allclose(jax.grad(end)(x0), [-4, 4], rtol=1e-6)
+
+
+def test_where_z_shows_nothing_of_x_its_derivative_is_that_of_the_start():
+    simulator = pg.Simulator(lambda x: 0 * x + 1, pg.NumericalInverse())
+    objective = pg.Objective(simulator, squares)
+
+    def end(x0):
+        return pg.iterate(objective, pg.PhysicalGradient(0.5), x0, 1).x
+
+    np.testing.assert_allclose(jax.jacrev(end)(jnp.array([2.0, 3.0])), np.eye(2))

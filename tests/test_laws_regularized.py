@@ -343,3 +343,27 @@ def test_a_simulator_that_leaves_its_domain_is_named():
     rule = pg.RegularizedInverse(0.1)
     run = pg.minimize(objective, pg.PhysicalGradient(1.0, rule), jnp.array([1.0]), 3)
     assert np.all(np.isfinite(run.x)) and not run.ok
+
+
+@pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+def test_cross_validation_counts_the_data_that_a_later_link_shows(dtype):
+    """Behind a wide link the rule has the metric of fewer data than entries."""
+    random = np.random.default_rng(2)
+    left, _ = np.linalg.qr(random.standard_normal((30, 6)))
+    right, _ = np.linalg.qr(random.standard_normal((6, 6)))
+    first = (left * 10 ** -np.linspace(0, 2, 6)) @ right.T
+    second = np.linalg.qr(random.standard_normal((30, 10)))[0].T
+    x = right @ (random.standard_normal(6) / (1 + np.arange(6)))
+    target = second @ first @ x + 0.03 * random.standard_normal(10)
+
+    def simulator(matrix, rule):
+        return pg.Simulator(Matrix(jnp.asarray(matrix, dtype)), rule)
+
+    def end(simulator):
+        objective = pg.Objective(simulator, pg.SquaredLoss(jnp.asarray(target)))
+        run = pg.minimize(objective, pg.PhysicalGradient(1.0), jnp.zeros(6), 1)
+        return np.asarray(run.x)
+
+    rule, rest = pg.RegularizedInverse(), pg.LinearizedInverse()
+    chain = pg.Chain(simulator(first, rule), simulator(second, rest))
+    assert relative(end(chain), end(simulator(second @ first, rule))) < 1e-3

@@ -29,6 +29,11 @@ def test_the_toy_has_three_diagnoses(here, start):
         ] == []
 
 
+def test_another_rule_starts_at_the_start_of_the_problem(here):
+    code, out, err = here("check", "toy", "--inverse", "numerical")
+    assert (code, err) == (0, "") and "x = [3, 3]" in out
+
+
 MODULE = """
 import jax.numpy as jnp
 import physgrad as pg

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -119,31 +120,33 @@ def _check(
 
     with contextlib.redirect_stdout(sys.stderr):  # their prints are not the report
         found = problems.get(name) if name in PROBLEMS else load(name)
-        is_problem = isinstance(found, problems.Problem)
-        x0 = _start(start, found if is_problem else None)
+        inverses: Mapping[str, Any] = {}
+        like = None
+        if isinstance(found, problems.Problem):
+            found, like, inverses = found.objective, found.start, found.inverses
+        x0 = _start(start, like)
         with wrong_use(ValueError, TypeError), quick_to_compile():
             try:
-                target = _with_rule(found, inverse)
+                target = _with_rule(found, inverse, inverses)
                 report = check(target, x0, noise=noise)
             except TypeError as error:
                 raise TypeError(f"{error} ({name})") from error
     return dataclasses.replace(report, subject=name)
 
 
-def _start(text: str | None, problem: Any) -> Any:
-    """The start that was typed or named; None for the problem's own."""
+def _start(text: str | None, like: Any) -> Any:
+    """The start that was typed or named, else that of the problem."""
     if text is None:
-        if problem is None:
+        if like is None:
             raise click.UsageError(
                 "--start is needed: x0 as numbers separated by commas, or MODULE:X0"
             )
-        return None
+        return like
     if ":" in text:
         return load(text)
     import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
-    like = None if problem is None else problem.start
     with wrong_use(ValueError):
         entries = text.count(",") + 1
         if like is None:
@@ -152,19 +155,15 @@ def _start(text: str | None, problem: Any) -> Any:
         return typed_start(like, values)
 
 
-def _with_rule(found: Any, inverse: str | None) -> Any:
+def _with_rule(found: Any, inverse: str | None, own: Mapping[str, Any]) -> Any:
     """What was found, with the rule that was asked for in place of its own."""
     if inverse is None or inverse == "own":
         return found
     from physgrad import Objective, Simulator
     from physgrad.optimizers.named import named_optimizer
-    from physgrad.problems.problem import Problem
 
-    own = found.inverses if isinstance(found, Problem) else {}
     _rule_name(inverse, tuple(own))
     method: Any = named_optimizer(parse_optimizer(f"pg:inverse={inverse}", own), own)
-    if isinstance(found, Problem):
-        found = found.objective
     if isinstance(found, Objective):
         return Objective(Simulator(found.simulator, method.inverse), found.loss)
     return Simulator(found, method.inverse)

@@ -92,7 +92,9 @@ def check_derivative(subject: Subject, seed: int) -> Derivative:
     forward = attempt(lambda: subject.jvp(tangents[0][1]))
     whole = _Difference(subject, tangents[0][1])
     moved = np.where(np.isfinite(whole.value), np.abs(whole.value), 0.0)
-    cotangent = random.standard_normal(subject.z.size)
+    # of the signs of what is measured: a fault then adds up as fast as the doubts do
+    signs = np.where(whole.value < 0, -1.0, 1.0)
+    cotangent = signs * random.uniform(LEAST, MOST, subject.z.size)
     cotangent /= size_of_entries(subject.z_leaves, np.maximum(np.abs(subject.z), moved))
     reverse = attempt(lambda: subject.vjp(cotangent))
     found, checked = [], 0

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from physgrad.doctor.directions import Spectrum
-from physgrad.doctor.entries import counted
+from physgrad.doctor.advice import NUMERICAL, PHYSICAL, holds, is_numerical
 from physgrad.doctor.page import left
+from physgrad.doctor.rank import about_rank, about_shape
 from physgrad.doctor.report import CheckReport, Diagnosis, Finding
 from physgrad.doctor.samples import Offender, RoundTrips
 from physgrad.results import Cause
@@ -22,9 +22,6 @@ STRAIGHT = 0.05
 NOISY, AMPLIFIED = 0.1, 3.0
 # Gain of a noise from which an exact inverse comes with a warning.
 LOUD = 100.0
-PHYSICAL = "PhysicalGradient(step_size=1.0)"
-NUMERICAL = "PhysicalGradient(step_size=1.0, inverse=NumericalInverse())"
-SHORTEST = "PhysicalGradient(step_size=1.0, inverse=LinearizedInverse())"
 
 _AT_START = {
     Cause.start_jumped: Diagnosis.wrong_branch,
@@ -49,10 +46,10 @@ def find(
         _about_inverse,
         _about_loss,
         _about_noise,
-        _about_shape,
+        about_shape,
     )
     found = [*known, *(finding for part in about for finding in part(report))]
-    found += _about_rank(report, singular_around)
+    found += about_rank(report, singular_around)
     if report.round_trips is not None and not report.round_trips.promised:
         found = [_without_promise(finding) for finding in found]
     order = list(Diagnosis)
@@ -68,14 +65,6 @@ def _without_promise(finding: Finding) -> Finding:
     if finding.name is Diagnosis.no_derivative:
         code = None
     return dataclasses.replace(finding, code=code)
-
-
-def _holds(report: CheckReport) -> bool:
-    """Whether round trips were made, and all certificates hold."""
-    start, trips = report.at_start, report.round_trips
-    if start is None or start.offender is not None or trips is None:
-        return False
-    return trips.promised and trips.taken > 0 and trips.worst is None
 
 
 def _depends_on_x(report: CheckReport) -> bool:
@@ -95,12 +84,8 @@ def _loudness(report: CheckReport) -> str:
     )
 
 
-def _is_numerical(report: CheckReport) -> bool:
-    return report.inverse.startswith("NumericalInverse")
-
-
 def _fine(report: CheckReport) -> Finding:
-    where = "and around it" if _holds(report) else "only: it was not tried around it"
+    where = "and around it" if holds(report) else "only: it was not tried around it"
     words = f"the inverse is an inverse, at x0 {where}"
     condition = 1.0 if report.contraction is None else report.contraction.condition
     gain = f"gradient descent leaves {left(condition)} of the distance in each step"
@@ -188,7 +173,7 @@ def _about_inverse(report: CheckReport) -> Iterator[Finding]:
             "see how it compares, with physgrad.compare",
             NUMERICAL,
         )
-    elif _is_numerical(report) and _holds(report) and _depends_on_x(report):
+    elif is_numerical(report) and holds(report) and _depends_on_x(report):
         yield Finding(
             Diagnosis.numerical_inverse,
             "a solver inverts the simulator; it came back to a preimage in all "
@@ -314,92 +299,6 @@ def _about_noise(report: CheckReport) -> Iterator[Finding]:
             "noise takes over",
             "PhysicalGradient(step_size=1.0, inverse=RegularizedInverse(noise="
             f"{given.size:.3g}))",
-        )
-
-
-def _unseen(spectrum: Spectrum) -> str:
-    """The directions that z does not show, in words."""
-    more = spectrum.null_count - len(spectrum.unseen)
-    shown = [*spectrum.unseen, *([counted(more, "more direction")] if more else [])]
-    return ", ".join(shown)
-
-
-def _about_rank(report: CheckReport, singular_around: bool) -> Iterator[Finding]:
-    spectrum = report.spectrum
-    if spectrum is None:
-        return
-    full = min(spectrum.shape)
-    if not spectrum.deficient:
-        if spectrum.badly_scaled:
-            yield Finding(
-                Diagnosis.badly_scaled,
-                f"in these units J has rank {spectrum.rank} of {full}: beside the "
-                f"others z hardly shows {_unseen(spectrum)}",
-                "give x and z units in which their entries are of one size; an exact "
-                "inverse does not mind, methods that use J do",
-                PHYSICAL,
-            )
-        return
-    if not spectrum.rank:
-        yield _without_slope(report, singular_around)
-        return
-    rank = f"J has rank {spectrum.rank} of {full}"
-    if not singular_around:
-        yield Finding(
-            Diagnosis.singular_at_start,
-            f"{rank} at x0, and a higher one around it: there z does not show "
-            f"{_unseen(spectrum)}",
-            "start elsewhere, off this point; or damp the step",
-            "LevenbergMarquardt()",
-        )
-        return
-    holds = _holds(report)
-    way = "keep to this inverse, which holds" if holds else "take the shortest step"
-    yield Finding(
-        Diagnosis.rank_deficient,
-        f"{rank}, at x0 and around it: z does not show {_unseen(spectrum)}",
-        f"leave these directions out of x, or {way}; it must leave them alone",
-        PHYSICAL if holds else SHORTEST,
-    )
-
-
-def _without_slope(report: CheckReport, singular_around: bool) -> Finding:
-    """What is to be said where J is zero: no method that uses it will move."""
-    name = Diagnosis.rank_deficient if singular_around else Diagnosis.singular_at_start
-    around = "and around it" if singular_around else "but not around it"
-    words = f"J is zero at x0, {around}: to first order z does not depend on x"
-    if _holds(report) and not _is_numerical(report):
-        advice = "keep to this inverse, which holds; methods that use J do not move"
-        return Finding(name, words, advice, PHYSICAL)
-    advice = "methods that use J do not move: "
-    if singular_around:
-        advice += "see whether P rounds, cuts off or ignores x, or give it a formula"
-    else:
-        advice += "start elsewhere, off this point"
-    return Finding(name, words, advice)
-
-
-def _about_shape(report: CheckReport) -> Iterator[Finding]:
-    spectrum = report.spectrum
-    if spectrum is None or spectrum.deficient:
-        return
-    rows, columns = spectrum.shape
-    if columns > rows:
-        shown = _unseen(spectrum)
-        yield Finding(
-            Diagnosis.more_x_than_z,
-            f"x has {columns} entries and z {rows}: z does not show {shown}",
-            "the preimage nearest to x is meant: f(z, x) of an analytic inverse must "
-            "return it, a numerical one finds it",
-            PHYSICAL,
-        )
-    if rows > columns:
-        yield Finding(
-            Diagnosis.more_z_than_x,
-            f"z has {rows} entries and x {columns}: most targets are out of range",
-            "the nearest point is taken (target_not_reachable) by a numerical inverse, "
-            "not by a formula; stop by stop=Stop(gradient=1e-4)",
-            NUMERICAL,
         )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from physgrad.doctor.directions import Spectrum
-from physgrad.doctor.entries import Vector, in_words, size_of_entries
-from physgrad.doctor.page import of_point
+from physgrad.doctor.entries import Vector, entry_name, in_words, size_of_entries
+from physgrad.doctor.page import SPELLED_OUT, of_point
 from physgrad.doctor.report import AtStart
 from physgrad.doctor.samples import Sample, offender
 from physgrad.doctor.subject import Answer, Matrix, Subject, entry_rtol
+
+# Another preimage is near where no entry is farther away than this part of its size.
+NEAR = 5e-3
 
 
 def at_start(
@@ -68,11 +71,15 @@ def _across(
 
 def _elsewhere(subject: Subject, x: Vector) -> str:
     """P^-1(P(x0)) in words, where that is not x0."""
-    place, home = (of_point("", v).removeprefix(" = ") for v in (x, subject.x))
-    words = f"P^-1(P(x0)) is {'near' if place == home else place + ', not'} x0"
+    few = x.size <= SPELLED_OUT
+    place = of_point("", x).removeprefix(" = ") if few else ""
     if not np.all(np.isfinite(x)):
-        return f"P^-1(P(x0)) is {place}"
+        entry = entry_name(subject.x_leaves, int(np.argmin(np.isfinite(x))))
+        return f"P^-1(P(x0)) is {place or f'not finite in {entry}'}"
     away = x - subject.x
+    near = np.abs(away) <= NEAR * size_of_entries(subject.x_leaves, subject.x)
+    place = "near" if np.all(near) else f"{place}, not" if few else "not"
+    words = f"P^-1(P(x0)) is {place} x0"
     if not np.any(away):
         return "P^-1(P(x0)) is x0, but not that of each link"
     where = in_words(subject.x_leaves, away)

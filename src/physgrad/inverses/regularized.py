@@ -128,7 +128,7 @@ class RegularizedInverse(Inverse):
             (problem, self.max_steps),
             frozenset(),
         )
-        return _answer(problem, x, lax.stop_gradient(end))
+        return _answer(problem, x, lax.stop_gradient(end), self.max_steps)
 
     def handed_on(
         self, answer: PullBack, forward: FlatMap, state: State, metric: Metric
@@ -151,7 +151,8 @@ class RegularizedInverse(Inverse):
         check_dense(z.size + rows, x, MATRIX_FREE)
         root = metric.root().as_matrix()
         seen = jnp.any(root != 0, axis=0)
-        prior, choice = x, CrossValidation(seen)
+        shown = jnp.minimum(jnp.sum(seen), jnp.sum(jnp.any(root != 0, axis=1)))
+        prior, choice = x, CrossValidation(seen, shown.astype(x.dtype))
         if self.prior is not None:
             prior = ravel_like("prior", self.prior, "x", forward.unravel_x(x))
         if self.noise is not None:
@@ -178,7 +179,7 @@ def _rtol(x: Flat) -> float:
     return float(jnp.finfo(x.dtype).eps) ** 0.75
 
 
-def _answer(problem: Problem, x: Flat, end: End) -> PullBack:
+def _answer(problem: Problem, x: Flat, end: End, max_steps: int) -> PullBack:
     """Whether the misfit is within the noise, and the promise where that is known."""
     choice, rounding = problem.choice, problem.tolerance
     z = jnp.where(end.moved, problem.forward(x), problem.start[1])
@@ -192,9 +193,9 @@ def _answer(problem: Problem, x: Flat, end: End) -> PullBack:
     at_rest = Result.target_not_reachable if promises else Result.completed
     result = jnp.where(end.done, at_rest.code, Result.inverse_failed.code)
     result = jnp.where(reached, Result.completed.code, result)
-    cause = jnp.where(
-        result == Result.inverse_failed.code, Cause.out_of_budget.code, Cause.none.code
-    )
+    spent = end.steps >= max_steps
+    cause = jnp.where(spent, Cause.out_of_budget.code, Cause.stuck.code)
+    cause = jnp.where(result == Result.inverse_failed.code, cause, Cause.none.code)
     sweeps = jacobian_cost(len(z), x, problem.forward.forward_mode)
     cost = jax.tree.map(lambda count: end.steps * count, sweeps)
     return PullBack(

@@ -139,7 +139,9 @@ def optimality(
     shown = (parts.right * (parts.values > 0)[:, None]).astype(x.dtype)
     way = x - start
     unseen = way - shown.T @ (shown @ way)
-    return gradient + (parts.values[0] ** 2).astype(x.dtype) * unseen
+    steep = parts.values[0] > 0  # where nothing is shown all of x is left alone
+    scale = jnp.where(steep, parts.values[0], 1.0) ** 2
+    return gradient + scale.astype(x.dtype) * unseen
 
 
 def is_stationary(

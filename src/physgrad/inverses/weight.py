@@ -165,6 +165,9 @@ class CrossValidation(eqx.Module):
 
     seen: Bool[Array, " z"]
     """Entries that the metric does not leave out."""
+    data: Scalar
+    """How many data there are: fewer than entries where the metric comes from a later
+    link that does not show all of them."""
 
     def is_noise(self, misfit: Flat) -> Bool[Array, ""]:
         """How much is noise is not known: only what is no misfit at all is none."""
@@ -196,7 +199,7 @@ class CrossValidation(eqx.Module):
 
         def score(log_weight: Scalar) -> Scalar:
             rest = linear.family.rest(log_weight)
-            trace = jnp.sum(rest) + jnp.sum(self.seen) - rest.size
+            trace = jnp.sum(rest) + self.data - rest.size
             return (jnp.sum((rest * parts) ** 2) + outside) / trace**2
 
         def cell(log_weights: Weights) -> tuple[Array, Array]:

@@ -119,7 +119,15 @@ class Monotone(Acceptance):
 
         # packed, since what comes out of a branch costs per array
         step, served, part = lax.cond(served | hopeless, at_once, search).unpack()
-        return _ended(offer, step, served), part
+        step = _ended(offer, step, served)
+        # a step that rounding let through, but not the loss, is too long
+        part = jnp.where(step.rejected, jnp.maximum(part / 2, self._shortest), part)
+        # a member of a batch that has ended tries where it is, and does not search
+        return step, jnp.where(served, part, 0.0).astype(part.dtype)
+
+    @property
+    def _shortest(self) -> float:
+        return 2.0**-self.halvings
 
     def _search(
         self, offer: Offer, rungs: tuple[Inverse, ...], first: Step, part: Scalar
@@ -141,7 +149,9 @@ class Monotone(Acceptance):
 
         def goes_on(now: tuple[Step, Scalar, Array]) -> Bool[Array, ""]:
             step, _, number = now
-            return ~falls(offer, step, slack) & (number < tries * len(rungs))
+            hopeful = offer.way.result == Result.completed.code
+            hopeful = hopeful & (number < tries * len(rungs))
+            return hopeful & ~falls(offer, step, slack)
 
         def advance(now: tuple[Step, Scalar, Array]) -> tuple[Step, Scalar, Array]:
             before, part, number = now
@@ -171,15 +181,16 @@ class Monotone(Acceptance):
 class TrustRegion(Acceptance):
     """A step in z no longer than a radius, which follows how well the loss falls.
 
-    |z~ - z|_B <= radius, with B the metric of the step. The radius is quartered where
-    the loss falls by less than a quarter of what its gradient promises, or the inverse
-    fails, and doubled where it falls by more than three quarters. A point where the
-    loss rises is rejected: the run stays where it is, and has done a step. Short:
-    "trust-region".
+    |z~ - z|_B <= radius, with B the metric of the step (with a transformation, the
+    root of what the gradient predicts). The radius is quartered where the loss falls by
+    less than a quarter of what a quadratic loss would, or the inverse fails, and
+    doubled where it falls by more than three quarters. A point where the loss rises is
+    rejected: the run stays where it is, and has done a step. Short: "trust-region".
 
     **Arguments:**
 
-    - `radius`: the first one, in the units of sqrt(L); None for the full step.
+    - `radius`: the first one, in the units of |dz|_B: those of sqrt(L) for B = H_L;
+        None for the full step.
 
     **Source:** Nocedal and Wright, Numerical Optimization, 2nd ed., section 4.1.
     """
@@ -231,6 +242,7 @@ def falls(offer: Offer, step: Step, slack: Scalar | float = 0.0) -> Bool[Array, 
     fell = after <= offer.before - SUFFICIENT * _promised(offer, step) + slack
     cause = Cause.none.code if step.certificate is None else step.certificate.cause
     spent = (cause == Cause.out_of_budget.code) | (cause == Cause.stuck.code)
+    fell = fell & jnp.isfinite(after)
     return fell & (_holds(step) | (spent & (after < offer.before)))
 
 

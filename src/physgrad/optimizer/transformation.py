@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from physgrad.inverses.flat import Flat
 from physgrad.inverses.settings import brief
@@ -42,13 +43,14 @@ it around; use optax.trace(0.9), not optax.sgd, optax.scale_by_adam(), not optax
     check_transformation(value, "optax.trace(0.9)")
     gradient = np.ones(1, np.float32)
     try:
-        turned, _ = value.update(gradient, value.init(gradient), gradient)
+        with jax.ensure_compile_time_eval():
+            turned, _ = value.update(gradient, value.init(gradient), gradient)
     except TypeError as error:
         raise TypeError(
             "transformation must need a gradient alone, such as optax.trace(0.9), got "
             f"{brief(value)}, which says: {error}"
         ) from error
-    if float(turned[0]) < 0:
+    if not isinstance(turned, Tracer) and float(turned[0]) < 0:
         raise ValueError(
             "transformation must keep the sign of a gradient, got one that turns it "
             "around; use optax.trace(0.9), not optax.sgd, optax.scale_by_adam(), not "
