@@ -1,0 +1,1 @@
+"""The web page of physgrad: spaces side by side, and one step taken apart."""

@@ -1,0 +1,137 @@
+"""From the settings of a page to what it shows: the comparison, and one step of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from physgrad import problems
+from physgrad.comparison.comparison import Comparison, compare
+from physgrad.explorer.settings import Formulas, Settings
+from physgrad.expressions import parse
+from physgrad.inverses.rule import Inverse
+from physgrad.loop.host import minimize
+from physgrad.names import OPTIMIZERS
+from physgrad.objective.losses import SquaredLoss
+from physgrad.objective.objective import Objective
+from physgrad.optimizer.optimizer import Optimizer
+from physgrad.optimizers.named import named_optimizer
+from physgrad.physical_gradient import PhysicalGradient
+from physgrad.results import Result
+from physgrad.simulator import Simulator
+
+# Problems and methods that are kept, so that their programs are not compiled again.
+KEPT = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is minimized."""
+
+    objective: Objective
+    inverses: Mapping[str, Inverse]
+    problem: str | None
+    solution: Any
+    direction: Any
+
+
+class Typed:
+    """z by the formulas that a user typed; the same text is the same function."""
+
+    def __init__(self, texts: tuple[str, ...], names: tuple[str, ...]):
+        self._key = texts, names
+        self._formulas = [parse(text, names) for text in texts]
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Typed) and other._key == self._key
+
+    def __call__(self, point: jax.Array) -> jax.Array:
+        """The values of all formulas at a point, shape (formulas,)."""
+        values = dict(zip(self._key[1], point, strict=True))
+        found = [jnp.asarray(f(values), point.dtype) for f in self._formulas]
+        return jnp.stack(found)
+
+
+class TypedLoss(Typed):
+    """L by one formula."""
+
+    def __call__(self, point: jax.Array) -> jax.Array:
+        """L at a point of z."""
+        return super().__call__(point)[0]
+
+
+def subject_of(settings: Settings) -> Subject:
+    """What the settings ask to minimize."""
+    return _subject(settings.problem, settings.formulas, settings.float64)
+
+
+@functools.lru_cache(KEPT)
+def _subject(problem: str, formulas: Formulas | None, float64: bool) -> Subject:
+    if formulas is not None:
+        forward = Typed(formulas.z, tuple(formulas.x_names))
+        loss = TypedLoss((formulas.loss,), tuple(formulas.z_names))
+        objective = Objective(Simulator(forward), loss)
+        return Subject(objective, {}, None, None, None)
+    dtype = jnp.float64 if float64 else jnp.float32
+    known = problems.get(problem, dtype)
+    return Subject(
+        known.objective, known.inverses, known.name, known.solution, known.direction
+    )
+
+
+def study(settings: Settings) -> Comparison:
+    """Run the methods of a page from its start.
+
+    **Raises:** `ValueError`, `TypeError` for what the library refuses; `MissingExtra`.
+    """
+    with jax.enable_x64(settings.float64):
+        subject = subject_of(settings)
+        comparison = compare(
+            subject.objective,
+            start_of(settings),
+            {key: _optimizer(settings, key) for key in settings.named},
+            settings.steps,
+            progress=False,
+            problem=subject.problem,
+            solution=subject.solution,
+            direction=subject.direction,
+        )
+    words = {
+        key: one.words
+        for key, one in settings.named.items()
+        if OPTIMIZERS[one.name].extra == "train"
+    }
+    described = {**comparison.optimizers, **words}
+    return dataclasses.replace(comparison, optimizers=described)
+
+
+def start_of(settings: Settings) -> jax.Array:
+    """x0, in the dtype that is asked for."""
+    return jnp.asarray(settings.start, jnp.float64 if settings.float64 else jnp.float32)
+
+
+def _optimizer(settings: Settings, key: str) -> Optimizer:
+    named = settings.named[key]
+    return named_optimizer(named, subject_of(settings).inverses)
+
+
+def preimage(settings: Settings, z: Sequence[float]) -> tuple[float, ...]:
+    """The x that maps to z, by the simulator's own rule from the present start.
+
+    **Raises:** `ValueError` in the words of the library where it does not get there.
+    """
+    with jax.enable_x64(settings.float64):
+        simulator, start = subject_of(settings).objective.simulator, start_of(settings)
+        objective = Objective(simulator, SquaredLoss(jnp.asarray(z, start.dtype)))
+        run = minimize(objective, PhysicalGradient(1.0), start, 1, progress=False)
+    if run.result is not Result.completed:
+        raise ValueError(run.message)
+    return tuple(float(entry) for entry in run.x)

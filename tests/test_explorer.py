@@ -1,0 +1,148 @@
+"""What the web page is made of: its state, presets, one step taken apart, figures."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+import numpy as np
+import pytest
+
+from physgrad.explorer.anatomy import RULES, anatomy
+from physgrad.explorer.presets import PRESETS
+from physgrad.explorer.settings import Formulas, Settings, from_query
+from physgrad.explorer.study import preimage, study
+from physgrad.plot.linked import Linked
+
+TOY = Settings()
+TYPED = Settings(formulas=Formulas(("x0 + x1", "x1**2"), "z0**2 + (z1-1)**2", 2))
+TO_BE_READ_AGAIN = {
+    "the toy": TOY,
+    "formulas": TYPED,
+    "others": Settings(
+        start=(-1.25e-3, 2.0),
+        optimizers=("gd:learning_rate=0.1", "pg:step_size=0.5,inverse=notebook"),
+        steps=25,
+        float64=True,
+        method="pg",
+        step=3,
+    ),
+} | {preset.name: preset.settings for preset in PRESETS}
+
+
+def arguments(query: str) -> dict[str, list[bytes]]:
+    return {k: [v.encode() for v in vs] for k, vs in parse_qs(query, True).items()}
+
+
+@pytest.mark.parametrize("settings", TO_BE_READ_AGAIN.values(), ids=TO_BE_READ_AGAIN)
+def test_an_address_holds_the_whole_state(settings):
+    assert from_query(arguments(settings.query())) == settings
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("problem=tox", "did you mean 'toy'"),
+        ("colour=red", "unknown key"),
+        ("start=1", "must have 2 entries, got 1"),
+        ("start=1,nan", "must be a number"),
+        ("start=1,1e300", "must be within"),
+        ("start=1,2&start=3,4", "more than once"),
+        ("steps=1000000000000", "from 1 to 1000"),
+        ("steps=0", "from 1 to 1000"),
+        ("steps=ten", "whole number"),
+        ("step=10", "step must be from 0 to 9"),
+        ("float64=yes", "float64 must be 0 or 1"),
+        ("method=adam", "no method 'adam'"),
+        ("optimizer=pg:step_size=-1", "positive number"),
+        ("optimizer=gd&optimizer=gd", "comes more than once"),
+        ("&".join(f"optimizer=lm:damping=0.{i}" for i in range(1, 10)), "8 methods"),
+        ("z=x0&loss=z0&problem=toy", "got both"),
+        ("z=x0", "empty formula"),
+        ("z=__import__('os')&loss=z0", "not allowed in a formula"),
+        ("z=x0&z=x1&z=x0&z=x1&loss=z0", "from 1 to 3 entries"),
+        ("z=x0&loss=z1", "no variable z1"),
+        ("start=%F0%9D%90%B1", "must be ASCII"),
+    ],
+)  # fmt: skip
+def test_a_wrong_address_is_refused(query, words):
+    with pytest.raises(ValueError, match=words):
+        from_query(arguments(query))
+
+
+RESULTS = {
+    "The notebook's comparison": ["completed"] * 4,
+    "One step is enough": ["completed"] * 3,
+    "Step too big": ["inverse_failed", "completed"],
+    "Wrong branch": ["inverse_failed", "completed"],
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_preset_does_what_it_says(name):
+    preset = next(preset for preset in PRESETS if preset.name == name)
+    comparison = study(preset.settings)
+    assert [run.result for run in comparison.runs.values()] == RESULTS[name]
+    failed = [run for run in comparison.runs.values() if not run.ok]
+    assert all(run.message for run in failed)
+
+
+def test_typed_formulas_are_minimized_by_the_numerical_rule():
+    comparison = study(TYPED)
+    assert comparison.problem is None and comparison["pg"].ok
+    z = comparison["pg"].trajectory["z"]
+    np.testing.assert_allclose(z[1], z[0] + 0.3 * (np.array([0, 1]) - z[0]), rtol=1e-4)
+
+
+def test_a_start_in_z_is_pulled_back():
+    assert preimage(TOY, (1.0, 4.0)) == pytest.approx((1.0, 2.0))
+    with pytest.raises(ValueError, match="the inverse failed"):
+        preimage(TOY, (1.0, -4.0))
+
+
+def test_a_step_is_taken_apart():
+    parts = anatomy(TOY, study(TOY))
+    np.testing.assert_allclose(parts.gradient, 2 * parts.z)
+    np.testing.assert_allclose(parts.target, 0.7 * parts.z, rtol=1e-6)
+    landings = {landing.rule: landing for landing in parts.landings}
+    assert list(landings) == list(RULES)
+    np.testing.assert_allclose(landings["P^-1"].z, parts.target, rtol=1e-6)
+    np.testing.assert_allclose(landings["J^+"].x, [2.1, 2.55], rtol=1e-5)
+    jacobian = np.diag([1.0, 6.0])
+    pulled = parts.x + jacobian @ (2 * (parts.target - parts.z))
+    np.testing.assert_allclose(landings["J^T"].x, pulled, rtol=1e-5)
+    assert "holds" in landings["P^-1"].certificate
+    assert "promises nothing" in landings["J^T"].certificate
+
+
+def test_all_figures_draw_from_the_same_iterates():
+    comparison = study(TOY)
+    linked = Linked(comparison)
+    assert list(linked.figures) == ["x", "z"] and linked.contains_start()
+    for name, run in comparison.runs.items():
+        data = linked.sources[name].data
+        for place in range(2):
+            z = run.trajectory["z"][:, place]
+            np.testing.assert_array_equal(np.asarray(data[f"z {place}"], z.dtype), z)
+        np.testing.assert_array_equal(data["loss"], run.trajectory.losses)
+    linked.show_iterate("newton", 4)
+    loss = comparison["newton"].trajectory.losses[4]
+    np.testing.assert_array_equal(np.asarray(linked.mark.data["loss"]), [loss])
+    row, table = linked.all.selected.indices[0], linked.all.data
+    assert str(np.asarray(table["method"])[row]) == "newton"
+    assert int(np.asarray(table["step"])[row]) == 4
+    shown = {space: set(labels.data["text"]) for space, labels in linked.labels.items()}
+    assert shown["x"] & shown["z"] and shown["x"] | shown["z"] <= {
+        f"{value:g}" for value in (0.1, 0.3, 1, 3, 10, 30, 100, 300)
+    }
+
+
+def test_another_start_changes_the_data_in_place():
+    linked = Linked(study(TOY))
+    figures = dict(linked.figures)
+    moved = Settings(start=(2.0, -1.0))
+    linked.update(study(moved))
+    assert linked.figures == figures
+    for space, point in {"x": [2.0, -1.0], "z": [2.0, 1.0]}.items():
+        data = linked.starts[space].data
+        np.testing.assert_array_equal(np.ravel([data["x"], data["y"]]), point)
+    assert not linked.contains_start()
