@@ -112,7 +112,7 @@ def test_the_column_is_that_of_the_fault(text, column):
     assert caught.value.column == column
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60) | st.text("x01()+-*/., e_sinq'=[]", max_size=60))
 def test_any_text_is_read_or_refused(text):
     try:
