@@ -97,6 +97,11 @@ def square_root(z: Array, x: Array) -> Array:
     return jnp.stack([z[0], jnp.copysign(jnp.sqrt(z[1]), x[1])])
 
 
+def positive_root(z: Array) -> Array:
+    """On the branch with x1 >= 0, wherever x is: the notebook's."""
+    return jnp.stack([z[0], jnp.sqrt(z[1])])
+
+
 def polar(x: Array) -> Array:
     return x[0] * jnp.stack([jnp.cos(x[1]), jnp.sin(x[1])])
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from families import positive_root, square, square_root
 
 import physgrad as pg
 
@@ -21,18 +22,6 @@ def scaled(x):
 
 def unscaled(z):
     return z / jnp.array([1.0, 5.0])
-
-
-def square(x):
-    return jnp.stack([x[0], x[1] ** 2])
-
-
-def square_root(z, x):
-    return jnp.stack([z[0], jnp.copysign(jnp.sqrt(z[1]), x[1])])
-
-
-def positive_root(z):
-    return jnp.stack([z[0], jnp.sqrt(z[1])])
 
 
 def flips_above(z, x):

@@ -12,6 +12,7 @@ import lineax as lx
 import numpy as np
 import optimistix as optx
 import pytest
+from families import positive_root, square, square_root
 from jax import lax
 from jaxtyping import Array
 
@@ -28,18 +29,6 @@ def double(x):
 
 def shifted(x):
     return x + 1
-
-
-def square(x):
-    return jnp.stack([x[0], x[1] ** 2])
-
-
-def square_root(z, x):
-    return jnp.stack([z[0], jnp.copysign(jnp.sqrt(z[1]), x[1])])
-
-
-def positive_root(z):
-    return jnp.stack([z[0], jnp.sqrt(z[1])])
 
 
 def polar(x):

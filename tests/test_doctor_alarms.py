@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix
 import pytest
-from patients import analytic, square, square_root
+from families import square, square_root
+from patients import analytic
 
 import physgrad as pg
 from physgrad.doctor.entries import in_words, leaves_of

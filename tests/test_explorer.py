@@ -74,6 +74,7 @@ RESULTS = {
     "One step is enough": ["completed"] * 3,
     "Step too big": ["inverse_failed", "completed"],
     "Wrong branch": ["inverse_failed", "completed"],
+    "Target out of range": ["completed", "completed", "target_not_reachable"],
 }
 
 

@@ -178,6 +178,8 @@ def test_settings_that_do_not_fit_are_refused():
         pg.NumericalInverse(optx.LBFGS(1e-3, 1e-3), linear_solver=GMRES)
     with pytest.raises(ValueError, match="preconditioner needs a linear_solver"):
         pg.NumericalInverse(preconditioner=inverse_diagonal)
+    with pytest.raises(ValueError, match=r"wrap it: lineax.Normal\("):
+        pg.NumericalInverse(linear_solver=lx.CG(1e-6, 0.0))
 
 
 def half(dz, x):

@@ -22,7 +22,6 @@ from physgrad.cli.process import (
 )
 from physgrad.names import (
     DEFAULT_OPTIMIZERS,
-    OPTIMIZERS,
     Named,
     parse_optimizers,
     parse_start,
@@ -123,7 +122,7 @@ def _compare(
     from physgrad import problems
     from physgrad.comparison.comparison import compare
     from physgrad.loop.compiled import quick_to_compile
-    from physgrad.optimizers.named import named_optimizer
+    from physgrad.optimizers.named import named_optimizer, named_words
 
     problem = problems.get(name)
     with wrong_use(ValueError, TypeError, MissingExtra):
@@ -140,13 +139,7 @@ def _compare(
             solution=problem.solution,
             direction=problem.direction,
         )
-    # An Optax transformation does not know its own name and settings.
-    words = {
-        key: one.words
-        for key, one in named.items()
-        if OPTIMIZERS[one.name].extra == "train"
-    }
-    described = {**comparison.optimizers, **words}
+    described = {**comparison.optimizers, **named_words(named)}
     return dataclasses.replace(comparison, optimizers=described)
 
 

@@ -68,7 +68,8 @@ def anatomy(settings: Settings, comparison: Comparison) -> Anatomy:
     named = settings.named[settings.method]
     size = float(named.settings.get("step_size", 1.0))
     metric = named.settings.get("metric", "newton")
-    way = flat_points(comparison[settings.method].trajectory["x"])
+    spaces = comparison[settings.method].trajectory.spaces
+    way = flat_points(next(iter(spaces.values())))
     step = min(settings.step, len(way) - 1)
     with jax.enable_x64(settings.float64):
         objective = subject_of(settings).objective

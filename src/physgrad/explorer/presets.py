@@ -84,15 +84,15 @@ PRESETS = (
     ),
     Preset(
         "Target out of range",
-        "No x maps to z = (-1, ...): the square of x0 cannot be negative. The nearest "
-        "point is taken, said so, and the run goes on to the minimum.",
+        "Three entries of z and two of x: where x0 and x1 are 1, their product is not "
+        "3. The nearest point is taken, said so, and the run goes on to the minimum.",
         Settings(
             formulas=Formulas(
-                ("x0**2", "x0 + x1", "x1**2"),
-                "(z0 - 4)**2 + (z1 + 1)**2 + (z2 - 1)**2",
+                ("x0", "x1", "x0*x1"),
+                "(z0 - 1)**2 + (z1 - 1)**2 + (z2 - 3)**2",
                 entries=2,
             ),
-            start=(3.0, 1.0),
+            start=(3.0, 2.0),
             optimizers=("gd", "lm", "pg:step_size=1"),
             method="pg",
         ),

@@ -16,11 +16,10 @@ from physgrad.explorer.settings import Formulas, Settings
 from physgrad.expressions import parse
 from physgrad.inverses.rule import Inverse
 from physgrad.loop.host import minimize
-from physgrad.names import OPTIMIZERS
 from physgrad.objective.losses import SquaredLoss
 from physgrad.objective.objective import Objective
 from physgrad.optimizer.optimizer import Optimizer
-from physgrad.optimizers.named import named_optimizer
+from physgrad.optimizers.named import named_optimizer, named_words
 from physgrad.physical_gradient import PhysicalGradient
 from physgrad.results import Result
 from physgrad.simulator import Simulator
@@ -104,12 +103,7 @@ def study(settings: Settings) -> Comparison:
             solution=subject.solution,
             direction=subject.direction,
         )
-    words = {
-        key: one.words
-        for key, one in settings.named.items()
-        if OPTIMIZERS[one.name].extra == "train"
-    }
-    described = {**comparison.optimizers, **words}
+    described = {**comparison.optimizers, **named_words(settings.named)}
     return dataclasses.replace(comparison, optimizers=described)
 
 

@@ -186,13 +186,9 @@ def _check_like(x: Any, like: Any, branches: bool) -> None:
         wanted = (number, *want.shape) if branches else want.shape
         if shape != wanted or dtype != want.dtype:
             expected = f"({', '.join(map(str, wanted))}{',' * (len(wanted) == 1)})"
-            hint = ""
-            if (
-                not branches
-                and shape[1:] == want.shape
-                and len(shape) > len(want.shape)
-            ):
-                hint = "; one that returns all preimages is told so: branches=True"
+            many = len(shape) > len(want.shape) and shape[1:] == want.shape
+            hint = "; one that returns all preimages is told so: branches=True"
+            hint = hint if many and not branches else ""
             raise TypeError(
                 f"the inverse must return {leaf_name('x', path)} as {want.dtype} of "
                 f"shape {expected}, got {dtype} of shape {shape}{hint}"

@@ -72,7 +72,8 @@ class NumericalInverse(Inverse):
         products are not counted among the evaluations of a run. Where the simulator has
         no J t (`jax.custom_vjp`) the Jacobian is dense all the same.
     - `preconditioner`: for such a solver, a function M(dz, x) that returns about
-        J^-1 dz, linear in dz; dz is a PyTree like z, x the present one.
+        J^-1 dz, linear in dz; dz is a PyTree like z, x the present one. Where M is NaN
+        lineax raises.
 
     **Raises:** `TypeError` for solvers of another kind; `ValueError` for a tolerance or
     a number of steps that is not positive; when used, for a preconditioner that returns

@@ -33,7 +33,7 @@ class SpectralInverse(Inverse):
         are, so that a run may end where J^T dL/dz is not zero in them.
 
     **Raises:** `TypeError`, `ValueError` for numbers that are not finite, or a
-    truncation that is not positive; `ValueError` for a Jacobian above 1 GiB.
+    truncation that is not between 0 and 1; `ValueError` for a Jacobian above 1 GiB.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 4 * x, lambda z: jnp.sum(z**2))

@@ -149,12 +149,15 @@ def _stalled(
             f"x went to and fro between two points {where}, at loss {loss:.6g}; lower "
             "step_size, or return the preimage nearest to x, as in inverse(z, x)"
         )
-    flat, x_flat = objective.flatten(x)
-    steepest = float(jnp.max(jnp.abs(flat.gradient(x_flat))))
+    slopes = _gradient(objective, x)
+    steepest = (
+        ""
+        if slopes is None
+        else (f", where dL/dx has entries up to {_largest(slopes):.3g}")
+    )
     return (
-        f"no acceptable step was found {where}, at loss {loss:.6g}, where dL/dx has "
-        f"entries up to {steepest:.3g}; this may be a minimum to rounding, else start "
-        "elsewhere or use another method"
+        f"no acceptable step was found {where}, at loss {loss:.6g}{steepest}; this may "
+        "be a minimum to rounding, else start elsewhere or use another method"
     )
 
 
@@ -174,14 +177,30 @@ def _non_finite(objective: Objective, x: PyTree, where: str) -> str:
 
 
 def _non_finite_gradient(objective: Objective, x: PyTree) -> str | None:
-    """What to say of dL/dx where it is not finite at x; None where it is."""
-    leaf = non_finite_leaf(jax.grad(lambda x: objective(x))(x), "dL/dx")
+    """What to say of dL/dx where it is not finite at x; None where it is, or is not."""
+    slopes = _gradient(objective, x)
+    leaf = None if slopes is None else non_finite_leaf(slopes, "dL/dx")
     if leaf is None:
         return None
     return (
         f"{leaf} though the loss is finite: a derivative such as that of sqrt or "
         "norm at 0; guard it with jnp.where on its argument as well as its result"
     )
+
+
+def _gradient(objective: Objective, x: PyTree) -> PyTree:
+    """dL/dx, like x; None where there is none, as of a callback to Python.
+
+    A physical gradient with a formula runs without, and so must what explains it.
+    """
+    try:
+        return jax.grad(lambda x: objective(x))(x)
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def _largest(tree: PyTree) -> float:
+    return max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree))
 
 
 def explain_rest(objective: Objective, x: PyTree, end: Progress) -> tuple[Result, str]:
@@ -192,6 +211,9 @@ def explain_rest(objective: Objective, x: PyTree, end: Progress) -> tuple[Result
     means J = 0, almost surely. Where the step in z is one that its inverse need not
     follow, there is nothing wrong.
     """
+    slopes = _gradient(objective, x)
+    if slopes is None:
+        return Result.completed, ""
     broken = _non_finite_gradient(objective, x)
     if broken is not None:
         return Result.non_finite, broken
@@ -212,7 +234,7 @@ def explain_rest(objective: Objective, x: PyTree, end: Progress) -> tuple[Result
             f"{float(end.certificate.tolerance):.3g}, its noise or rounding; for more "
             "ask for a larger step, or tell it a smaller noise"
         )
-    steepest = float(jnp.max(jnp.abs(flat.gradient(x_flat))))
+    steepest = _largest(slopes)
     if steepest > 0:
         return Result.completed, (
             f"x did not move, though dL/dx has entries up to {steepest:.3g}: the steps "

@@ -119,10 +119,24 @@ def pulled_back(
     )
 
 
+def _certificate(answer: PullBack | Certificate) -> Certificate:
+    """Of an answer: without its points."""
+    if isinstance(answer, Certificate):
+        return answer
+    return Certificate(
+        answer.residual,
+        jnp.asarray(answer.tolerance, answer.residual.dtype),
+        answer.result,
+        jnp.asarray(answer.cause, answer.result.dtype),
+        jnp.asarray(answer.rung, answer.result.dtype),
+        jnp.zeros_like(answer.result),
+    )
+
+
 class Memory(eqx.Module):
     """What a physical gradient knows of the steps before."""
 
-    start: PullBack
+    start: Certificate = eqx.field(converter=_certificate)
     """Whether the rule held at the start."""
     before: Flat
     """The x of the step before."""
@@ -139,7 +153,7 @@ def checked(
 ) -> tuple[Step, Memory]:
     """The step, unless the rule did not hold at the start, or x goes to and fro."""
     x, eps = step.state.x, jnp.finfo(state.x.dtype).eps
-    certificate = step.certificate or _certificate(memory.start)
+    certificate = step.certificate or memory.start
     rejected = jnp.asarray(step.rejected)
     size, moved, apart = sizes(x, x - state.x, x - memory.before)
     back = apart <= ALIKE * eps * size
@@ -149,7 +163,7 @@ def checked(
     result = jnp.where(to_and_fro, Result.stalled.code, step.result)
     certificate = jax.tree.map(
         lambda before, now: jnp.where(failed, before, now),
-        _certificate(memory.start),
+        memory.start,
         eqx.tree_at(
             lambda c: c.cause,
             certificate,
@@ -165,14 +179,3 @@ def checked(
         (memory.turned, memory.loss),
     )
     return step, Memory(memory.start, state.x, loss, accepted, turned)
-
-
-def _certificate(answer: PullBack) -> Certificate:
-    return Certificate(
-        answer.residual,
-        jnp.asarray(answer.tolerance, answer.residual.dtype),
-        answer.result,
-        jnp.asarray(answer.cause, answer.result.dtype),
-        jnp.asarray(answer.rung, answer.result.dtype),
-        jnp.zeros_like(answer.result),
-    )

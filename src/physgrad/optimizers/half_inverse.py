@@ -31,8 +31,8 @@ class HalfInverse(Optimizer):
     - `metric`: B, as in `PhysicalGradient`; "newton" for steps that do not change when
         the loss is scaled.
 
-    **Raises:** `ValueError`, `TypeError` for a step size or truncation that is not
-    positive, another metric, or a Jacobian above 1 GiB.
+    **Raises:** `ValueError`, `TypeError` for a step size that is not positive, a
+    truncation not between 0 and 1, another metric, or a Jacobian above 1 GiB.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 4 * x, lambda z: jnp.sum(z**2) / 2)

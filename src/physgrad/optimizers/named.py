@@ -56,6 +56,15 @@ def named_optimizer(
     return _CLASSES[class_name](**named.settings)
 
 
+def named_words(named: Mapping[str, Named]) -> dict[str, str]:
+    """What Optax transformations are, run by run: they do not know it themselves."""
+    return {
+        key: one.words
+        for key, one in named.items()
+        if OPTIMIZERS[one.name].class_name == "OptaxOptimizer"
+    }
+
+
 _CLASSES = {
     maker.__name__: maker
     for maker in (
