@@ -6,7 +6,7 @@ pointed at in one of them is marked in all, and in the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -67,31 +67,32 @@ class Linked:
     def __init__(self, comparison: Comparison):
         self.names = list(comparison.runs)
         self.styles = styles(comparison.optimizers)
-        self.spaces = [
-            space
-            for space in next(iter(comparison.runs.values())).trajectory.spaces
-            if widest_pair(comparison, space)
-        ]
-        self.planes = _planes(comparison, self.spaces)
+        self.pairs = _pairs(comparison)
+        self.planes = self._planes(comparison)
         self.views: dict[str, View] = {}
         self.fields: dict[str, Field] = {}
         self.sources = {name: ColumnDataSource() for name in self.names}
         self.mark = ColumnDataSource()
         self.all = ColumnDataSource()
-        self.starts = {space: ColumnDataSource() for space in self.spaces}
-        self.solutions = {space: ColumnDataSource() for space in self.spaces}
-        self.labels = {space: ColumnDataSource() for space in self.spaces}
+        self.starts = {space: ColumnDataSource() for space in self.pairs}
+        self.solutions = {space: ColumnDataSource() for space in self.pairs}
+        self.labels = {space: ColumnDataSource() for space in self.pairs}
         self.contours: dict[str, Any] = {}
+        self.rings: dict[str, Any] = {}
         self._fill(comparison)
-        self.figures = {space: self._space(space) for space in self.spaces}
+        self.figures = {space: self._space(space) for space in self.pairs}
         self.losses = {against: self._losses(against) for against in AXES}
         self.table = self._table()
         self.look_again(comparison)
 
-    def update(self, comparison: Comparison) -> None:
-        """New iterates of the same methods; what is seen of each space stays."""
-        self.planes = _planes(comparison, self.spaces)
-        self._fill(comparison)
+    def update(self, comparison: Comparison, *, held: str | None = None) -> None:
+        """New iterates of the same methods; what is seen of each space stays.
+
+        **Arguments:** `held`: the space whose start is being dragged; its ring is left
+        where it is.
+        """
+        self.planes = self._planes(comparison)
+        self._fill(comparison, held)
 
     def look_again(self, comparison: Comparison) -> None:
         """Choose what is seen of each space, and draw level lines there."""
@@ -124,7 +125,13 @@ class Linked:
         self.mark.update(data={key: [column[step]] for key, column in data.items()})
         self.all.selected.update(indices=[int(data["row"][step])])
 
-    def _fill(self, comparison: Comparison) -> None:
+    def _planes(self, comparison: Comparison) -> dict[str, Plane]:
+        return {
+            space: plane_of(comparison, space, coordinates=pair)
+            for space, pair in self.pairs.items()
+        }
+
+    def _fill(self, comparison: Comparison, held: str | None = None) -> None:
         tables: list[dict[str, Any]] = []
         for name, run in comparison.runs.items():
             row = sum(len(table["step"]) for table in tables)
@@ -136,20 +143,21 @@ class Linked:
         self.all.update(data=joined)
         self.mark.update(data={key: column[:1] for key, column in joined.items()})
         for space, plane in self.planes.items():
-            self.starts[space].update(data=_points([plane.start]))
+            if space != held:
+                self.starts[space].update(data=_points([plane.start]))
             known = [] if plane.solution is None else [plane.solution]
             self.solutions[space].update(data=_points(known))
 
     def _space(self, space: str) -> figure:
         across, up = self.planes[space].axis_names
-        shown = _figure(f"{space}-space", across, up)
+        shown = plain_figure(f"{space}-space", across, up)
         for name in self.names:
             self._run(shown, name, f"{space} 0", f"{space} 1", arrows=space)
         shown.scatter(
             "x", "y", source=self.solutions[space], marker="cross", size=16,
             line_color=INK, line_width=2, name="solution",
         )  # fmt: skip
-        shown.scatter(
+        self.rings[space] = shown.scatter(
             "x", "y", source=self.starts[space], marker="circle", size=13,
             line_color=INK, fill_color=PAPER, line_width=2.5, name="start",
         )  # fmt: skip
@@ -162,7 +170,7 @@ class Linked:
 
     def _losses(self, against: str) -> figure:
         log = "linear" if against == "step" else "log"
-        shown = _figure(
+        shown = plain_figure(
             "loss", AXES[against], "L", y_axis_type="log", x_axis_type=log, height=300
         )
         for name in self.names:
@@ -269,11 +277,11 @@ if (found.length > 0) {
 """
 
 
-def _planes(comparison: Comparison, spaces: Iterable[str]) -> dict[str, Plane]:
-    return {
-        space: plane_of(comparison, space, coordinates=widest_pair(comparison, space))
-        for space in spaces
-    }
+def _pairs(comparison: Comparison) -> dict[str, tuple[int, int]]:
+    """Each space that has a picture, and the two entries of it that are shown."""
+    spaces = next(iter(comparison.runs.values())).trajectory.spaces
+    pairs = {space: widest_pair(comparison, space) for space in spaces}
+    return {space: pair for space, pair in pairs.items() if pair is not None}
 
 
 def _iterates(
@@ -326,7 +334,8 @@ def _level_labels(lines: Any, values: np.ndarray) -> dict[str, Any]:
     return labels
 
 
-def _figure(title: str, across: str, up: str, **more: Any) -> figure:
+def plain_figure(title: str, across: str, up: str, **more: Any) -> figure:
+    """A figure as all of them are, still empty."""
     settings: dict[str, Any] = dict(height=HEIGHT) | more
     shown = figure(
         title=title,
