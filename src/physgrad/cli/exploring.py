@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from physgrad.cli.loading import load
-from physgrad.cli.process import SUCCESS, DiskError, leave, print_text, wrong_use
+from physgrad.cli.process import (
+    INTERRUPTS,
+    SUCCESS,
+    DiskError,
+    leave,
+    print_text,
+    wrong_use,
+)
 from physgrad.names import PROBLEMS, nearest, parse_start, problem_card, quoted
 from physgrad.results import MissingExtra
 
@@ -124,7 +131,7 @@ def _ended_by_interrupts(server: PageServer) -> Any:
         asked.append(number)
         server.stop()
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [n for n in INTERRUPTS if signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield

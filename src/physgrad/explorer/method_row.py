@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from bokeh.layouts import column, row
+from bokeh.layouts import row
 from bokeh.models import Button, NumericInput, Select, Slider, TextInput
 
 from physgrad.names import INVERSES, OPTIMIZERS, parse_optimizer
@@ -15,7 +15,7 @@ WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
 # Side by side where there is room, else below each other.
 WRAP: dict[str, Any] = {
     **WIDE,
-    "styles": {"flex-wrap": "wrap", "gap": "0.4rem", "display": "flex"},
+    "styles": {"flex-wrap": "wrap", "gap": "0.3rem", "display": "flex"},
 }
 # The setting of a method that has a field and a slider of its own.
 SIZES = ("step_size", "learning_rate", "damping", "history_length")
@@ -51,25 +51,22 @@ class MethodRow:
         self._typed, self._shown = name, ()
         keys, self._size = OPTIMIZERS[name].keys, size_of(name)
         counted = self._size == "history_length"
+        half: dict[str, Any] = {"width": 155, "margin": (0, 6, 4, 0)}
         label = f"{name}: {self._size.replace('_', ' ')}"
-        self.number = NumericInput(title=label, mode="float", width=150)
+        self.number = NumericInput(title=label, mode="float", **half)
         self.slider = Slider(
             title="10 to the power", start=LOWEST, end=HIGHEST, step=0.02, value=0.0,
-            width=150, visible=not counted, format="0.00",
+            visible=not counted, format="0.00", **half,
         )  # fmt: skip
         self.inverse = Select(
-            title=f"{name}: inverse", width=150, visible="inverse" in keys
+            title=f"{name}: inverse", visible="inverse" in keys, **half
         )
         self.more = TextInput(
-            title=f"{name}: more settings", width=150, placeholder="key=value,..."
+            title=f"{name}: others", placeholder="key=value,...", **half
         )
-        self.drop = Button(label=f"Remove {name}", width=150)
-        self.layout = column(
-            row(self.number, self.slider, **WRAP),
-            row(self.inverse, self.more, self.drop, **WRAP),
-            css_classes=["method"],
-            **WIDE,
-        )
+        self.drop = Button(label=f"Remove {name}", align="end", **half)
+        parts = [self.number, self.slider, self.inverse, self.more, self.drop]
+        self.layout = row(*parts, css_classes=["method"], **WRAP)
         for widget in (self.number, self.inverse, self.more):
             widget.on_change("value", self._heard)
         self.slider.on_change("value", self._slid)

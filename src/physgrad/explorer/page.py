@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import html
 import logging
-import math
 import secrets
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,15 +28,16 @@ from bokeh.models import (
 )
 
 from physgrad.explorer import parts
-from physgrad.explorer.anatomy import anatomy
+from physgrad.explorer.anatomy import Anatomy, anatomy
 from physgrad.explorer.code import python
 from physgrad.explorer.controls import Change, Controls
 from physgrad.explorer.method_row import WIDE, WRAP
 from physgrad.explorer.settings import Settings, from_query
 from physgrad.explorer.step_view import StepView
 from physgrad.explorer.study import preimage, study
-from physgrad.explorer.template import TEMPLATE
-from physgrad.plot.linked import AXES, Linked
+from physgrad.explorer.template import LAYOUT, TEMPLATE
+from physgrad.plot import iterates, theme
+from physgrad.plot.linked import Linked
 from physgrad.plot.space import flat_points
 from physgrad.results import MissingExtra
 
@@ -43,6 +45,12 @@ log = logging.getLogger(__name__)
 
 MOST_SESSIONS = 32
 """Pages at a time; one that is closed is forgotten after half a minute."""
+# The settings that runs depend on; those of them that other figures are made for, and
+# those that programs are compiled for.
+_FIGURES = ("optimizers", "problem", "formulas", "float64")
+_PROGRAMS = (*_FIGURES, "steps")
+_RUN = (*_PROGRAMS, "start")
+COMPILING = "Computing. What is new is compiled first: a few seconds."
 SOON = 15
 """Milliseconds in which the movements of a slider or a drag become one change."""
 
@@ -50,7 +58,11 @@ SOON = 15
 def open_page(document: Document, start: str = "") -> None:
     """Fill the document of a new visitor; `start`: the query of a bare address."""
     document.title, document.template = "physgrad explorer", TEMPLATE
-    document.template_variables["nonce"] = secrets.token_urlsafe(16)
+    document.template_variables.update(
+        nonce=secrets.token_urlsafe(16),
+        css=theme.PAGE + theme.TEXT + LAYOUT,
+        script=theme.SCRIPT + iterates.SCRIPT,
+    )
     context: Any = document.session_context
     arguments: Mapping[str, Sequence[bytes]] = {}
     if context is not None:
@@ -89,26 +101,42 @@ class Page:
         self._program = ColumnDataSource({"text": [""]})
         self._address = ColumnDataSource({"query": [""]})
         self.linked = self._fresh()
-        self._redraw()
+        self._redraw(self.settings, anatomy(self.settings, self.comparison))
         self.message.text = parts.alert(refused)
         for name, root in self._roots().items():
-            document.add_root(_named(root, name))
+            document.add_root(_named(theme.dressed(root), name))
 
     def ask(self, change: Change) -> None:
         """Change the settings and show them; what cannot be shown is said instead."""
         self._soon = None
-        try:
+        with self._refusals():
             settings = change(self.settings)
-            if settings != self.settings:
+            if any(_differ(key, settings, self.settings) for key in _PROGRAMS):
+                self.message.text = parts.status(COMPILING)
+                show = functools.partial(self._show_new, settings)
+                self._document.add_timeout_callback(show, SOON)
+            elif settings != self.settings:
                 self._show(settings)
+
+    def _show_new(self, settings: Settings) -> None:
+        with self._refusals():
+            self._show(settings)
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """What goes wrong here is said on the page."""
+        try:
+            yield
+            for root in self._document.roots:  # what is new has to be dressed, too
+                theme.dressed(root)
         except (ValueError, TypeError, MissingExtra) as error:
             self._refuse(str(error))
         except Exception:
             number = secrets.token_hex(4)
             log.exception("error %s", number)
             self._refuse(
-                f"a fault of physgrad: please report it, with what the terminal says "
-                f"of error {number}"
+                "a fault of physgrad: please report it, with what the terminal says of "
+                f"error {number}"
             )
 
     def ask_soon(self, change: Change) -> None:
@@ -129,38 +157,34 @@ class Page:
             self.linked.show_iterate(self.settings.method, self.settings.step)
 
     def _show(self, settings: Settings) -> None:
-        before, self.settings = self.settings, settings
-        chosen = {"method": settings.method, "step": settings.step}
-        if dataclasses.replace(before, **chosen) == settings:
-            self._redraw_step()
+        changed = [key for key in _RUN if _differ(key, settings, self.settings)]
+        if not changed:
+            self._redraw_step(settings, anatomy(settings, self.comparison))
             return
-        try:
-            self.comparison = study(settings)
-        except BaseException:
-            self.settings = before
-            raise
-        fixed = ("optimizers", "problem", "formulas", "float64")
-        if any(getattr(before, name) != getattr(settings, name) for name in fixed):
+        comparison = study(settings)
+        taken_apart = anatomy(settings, comparison)
+        self.comparison = comparison
+        if set(changed) & set(_FIGURES):
             self.linked = self._fresh()
         else:
-            self.linked.update(self.comparison, held=self._held)
+            self.linked.update(comparison, held=self._held)
             if self._held is None and not self.linked.contains_start():
-                self.linked.look_again(self.comparison)
-        self._redraw()
+                self.linked.look_again(comparison)
+        self._redraw(settings, taken_apart)
 
-    def _redraw(self) -> None:
+    def _redraw(self, settings: Settings, taken_apart: Anatomy) -> None:
         """Bring everything up to the settings and the comparison."""
         self.message.text = ""
         self.ends.text = parts.ends(self.comparison)
-        program = python(self.settings)
+        program = python(settings)
         self.code.text = f"<pre tabindex='0'><code>{html.escape(program)}</code></pre>"
         self._program.update(data={"text": [program]})
-        self.controls.fill(self.settings)
-        self._redraw_step()
+        self.controls.fill(settings)
+        self._redraw_step(settings, taken_apart)
 
-    def _redraw_step(self) -> None:
+    def _redraw_step(self, settings: Settings, taken_apart: Anatomy) -> None:
         """What belongs to the step that is looked at, and to the address."""
-        taken_apart = anatomy(self.settings, self.comparison)
+        self.settings = settings
         self.step_view.show(taken_apart)
         self.numbers.text = parts.numbers(taken_apart)
         self.linked.show_iterate(self.settings.method, self.settings.step)
@@ -181,13 +205,13 @@ class Page:
                 shown.on_event(Pan, self._dragging(linked, space))
                 linked.starts[space].on_change("data", self._dropped(linked, space))
         linked.all.selected.on_change("indices", self._picked)
-        self.spaces.children = list(linked.figures.values())
+        self.spaces.children = [theme.dressed(f) for f in linked.figures.values()]
         tabs = [
-            TabPanel(child=shown, title=f"by {AXES[against].partition(' ')[0]}")
+            TabPanel(child=shown, title=f"by {against}")
             for against, shown in linked.losses.items()
         ]
-        self.losses.children = [Tabs(tabs=tabs, **WIDE)]
-        self.table.children = [linked.table]
+        self.losses.children = [theme.dressed(Tabs(tabs=tabs, **WIDE))]
+        self.table.children = [theme.dressed(linked.table)]
         return linked
 
     @property
@@ -208,7 +232,7 @@ class Page:
             point = float(new["x"][0]), float(new["y"][0])
             start = linked.planes[space].start
             self._held = None
-            if not all(map(math.isclose, point, start)):
+            if not np.allclose(point, start, rtol=1e-4, atol=0.0):
                 self.ask(lambda settings: self._from(settings, space, point))
             if not linked.contains_start():
                 linked.look_again(self.comparison)
@@ -224,8 +248,11 @@ class Page:
         flat = [float(v) for v in flat_points(run.trajectory[space])[0]]
         flat[pair[0]], flat[pair[1]] = point
         is_x = space == self._spaces[0]
-        start = tuple(flat) if is_x else preimage(settings, flat)
-        return dataclasses.replace(settings, start=start)
+        start = flat if is_x else preimage(settings, flat)
+        # a hand points at no more digits than these
+        return dataclasses.replace(
+            settings, start=tuple(float(f"{x:.5g}") for x in start)
+        )
 
     def _picked(self, attribute: str, old: Any, new: Sequence[int]) -> None:
         """A row of the table, or an iterate that was pointed at."""
@@ -263,6 +290,10 @@ class Page:
             "code": self.code,
             "kept": keep,
         }
+
+
+def _differ(key: str, one: Settings, other: Settings) -> bool:
+    return getattr(one, key) != getattr(other, key)
 
 
 def _copier(label: str, source: ColumnDataSource, text: str) -> Button:

@@ -22,6 +22,8 @@ EXPORTS = {
     "run.py": "Python",
 }
 """File to what it is, in the list of links."""
+LONG = 40
+"""Letters from which on a cell is prose, and wide."""
 
 
 def links(query: str) -> str:
@@ -36,6 +38,11 @@ def links(query: str) -> str:
 def alert(text: str) -> str:
     """Something went wrong; screen readers say it at once."""
     return f'<p role="alert" class="alert">{html.escape(text)}</p>' if text else ""
+
+
+def status(text: str) -> str:
+    """Something takes its time."""
+    return f'<p role="status" class="status">{html.escape(text)}</p>'
 
 
 def ends(comparison: Comparison) -> str:
@@ -93,7 +100,7 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) ->
     head = "".join(f'<th scope="col">{html.escape(word)}</th>' for word in heads)
     body = "".join(
         f'<tr><th scope="row">{html.escape(first)}</th>'
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        + "".join(_cell(cell) for cell in cells)
         + "</tr>"
         for first, *cells in rows
     )
@@ -103,3 +110,8 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) ->
         f"<table><caption>{said}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _cell(text: str) -> str:
+    kind = ' class="words"' if len(text) > LONG else ""
+    return f"<td{kind}>{html.escape(text)}</td>"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from bokeh.layouts import row
-from bokeh.models import Arrow, ColumnDataSource, LabelSet, LayoutDOM, VeeHead
+from bokeh.models import Arrow, ColumnDataSource, LabelSet, LayoutDOM, Range1d, VeeHead
 from bokeh.plotting import figure
 
 from physgrad.explorer.anatomy import Anatomy
 from physgrad.explorer.method_row import WRAP
-from physgrad.plot.linked import INK, plain_figure
+from physgrad.plot.linked import WRITING, plain_figure
 from physgrad.plot.style import BLUE, GREEN, GREY, PURPLE, VERMILLION
 
 LOOKS = {
@@ -20,6 +20,16 @@ LOOKS = {
     "P^-1": (GREEN, "solid"),
 }
 """Arrow to its color and dash."""
+WORDS = {name: name for name in LOOKS} | {"step in z": "z~"}
+"""What stands at its head."""
+# Where that stands, in pixels from the head: heads may lie close together.
+PLACES = {
+    "P^-1": (8, -16),
+    "step in z": (8, 8),
+    "J^+": (-24, 4),
+    "J^T": (8, -16),
+    "-dL/dz": (8, 14),
+}
 # An arrow longer than this many steps leaves the picture.
 FAR = 4.0
 
@@ -59,13 +69,16 @@ class StepView:
             end = shown.get(name)
             data = {} if end is None else _arrow(base, end)
             self.arrows[space, name].update(data=data or _arrow())
-        points = [base, *shown.values()]
+        labels = _labels(shown)
+        points = [base, *(shown[first] for first in labels)]
         self.ends[space].update(
             data={
                 "x": [point[0] for point in points],
                 "y": [point[1] for point in points],
-                "text": [space, *(_landed(name) for name in shown)],
-                "color": [INK, *(LOOKS[name][0] for name in shown)],
+                "text": [space, *labels.values()],
+                "color": [WRITING, *(LOOKS[first][0] for first in labels)],
+                "right": [8, *(PLACES[first][0] for first in labels)],
+                "up": [6, *(PLACES[first][1] for first in labels)],
             }
         )
         self._look_at(space, base, shown)
@@ -92,7 +105,13 @@ class StepView:
         )
 
     def _figure(self, space: str) -> figure:
-        shown = plain_figure(f"one step, in {space}-space", f"{space}₀", f"{space}₁")
+        shown = plain_figure(
+            f"one step, in {space}-space",
+            f"{space}₀",
+            f"{space}₁",
+            x_range=Range1d(),
+            y_range=Range1d(),
+        )
         for name, (color, dash) in LOOKS.items():
             head = VeeHead(size=10, line_color=color, fill_color=color)
             arrow = Arrow(
@@ -104,15 +123,25 @@ class StepView:
         shown.scatter("x", "y", source=self.ends[space], size=7, color="color")
         shown.add_layout(
             LabelSet(
-                x="x", y="y", text="text", source=self.ends[space], x_offset=7,
-                y_offset=5, text_font_size="13px", text_color=INK,
+                x="x", y="y", text="text", source=self.ends[space], x_offset="right",
+                y_offset="up", text_font_size="13px", text_color=WRITING,
             )
         )  # fmt: skip
         return shown
 
 
-def _landed(name: str) -> str:
-    return "z~" if name == "step in z" else name
+def _labels(ends: dict[str, np.ndarray]) -> dict[str, str]:
+    """What is written at each end; one text where several are the same point."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(ends, key=list(PLACES).index):
+        size = float(np.max(np.abs(ends[name]))) + 1e-30
+        near = (
+            first
+            for first in groups
+            if float(np.max(np.abs(ends[first] - ends[name]))) <= 1e-3 * size
+        )
+        groups.setdefault(next(near, name), []).append(WORDS[name])
+    return {first: ", ".join(words) for first, words in groups.items()}
 
 
 def _arrow(*ends: np.ndarray) -> dict[str, list[float]]:

@@ -29,6 +29,7 @@ content="script-src 'self' 'nonce-{{ nonce }}' 'unsafe-eval'">
 <body>
 <a class="skip" href="#spaces">Skip to the pictures</a>
 <header>
+<button type="button" id="dark-or-light">Dark or light</button>
 <h1>physgrad explorer</h1>
 <p>The step is taken in z, where it is easy, and mapped back to x:
 <code>x+ = P^-1(z - eta H_L^-1 dL/dz)</code></p>
@@ -60,3 +61,25 @@ everywhere and to take its step apart.</p>
 </html>
 """
 )
+
+LAYOUT = """
+header { padding: 1rem 0 0.4rem; border-bottom: 1px solid var(--pg-line); }
+header p { margin-bottom: 0.2rem; }
+header code { white-space: nowrap; }
+#dark-or-light {
+  float: right; font: inherit; font-size: 0.85rem; color: var(--pg-ink);
+  background: var(--pg-raised); border: 1px solid var(--pg-border); border-radius: 5px;
+  padding: 0.2rem 0.7rem; cursor: pointer;
+}
+.message { position: sticky; top: 0; z-index: 5; margin: 0.5rem 0; }
+.page { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 2rem; }
+main h2:first-child { margin-top: 0.6rem; }
+@media (min-width: 1000px) {
+  .page { grid-template-columns: 22rem minmax(0, 1fr); }
+  .controls {
+    position: sticky; top: 0.5rem; align-self: start; max-height: 97vh;
+    overflow-y: auto; padding-right: 0.5rem;
+  }
+}
+"""
+"""Of this page: controls beside the pictures where there is room, else above them."""

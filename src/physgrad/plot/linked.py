@@ -14,24 +14,27 @@ from bokeh.models import (
     Arrow,
     ColumnDataSource,
     CustomJS,
-    DataTable,
+    Div,
     HoverTool,
     LabelSet,
-    NumberFormatter,
-    TableColumn,
+    Range1d,
     VeeHead,
 )
 from bokeh.plotting import figure
 from bokeh.plotting.contour import contour_data
 
 from physgrad.comparison.comparison import Comparison
+from physgrad.plot.iterates import MARK, columns_of, iterates_table
 from physgrad.plot.levels import Field, level_values
 from physgrad.plot.space import Plane, plane_of, widest_pair
 from physgrad.plot.style import Style, styles
 from physgrad.plot.view import View, view_of
 from physgrad.trajectory import Run
 
-INK, PAPER, GRID, LEVEL = "#1B1E23", "#FFFFFF", "#E3E5E8", "#8A9098"
+LEVEL, WRITING = "#8A9098", "#767C85"
+"""Of level lines and of what is written on them: to be told on light and dark."""
+INNER, OUTER = "#1B1E23", "#FFFFFF"
+"""A line of the one within the other is seen on both."""
 MARKERS = {
     "o": "circle",
     "s": "square",
@@ -73,16 +76,19 @@ class Linked:
         self.fields: dict[str, Field] = {}
         self.sources = {name: ColumnDataSource() for name in self.names}
         self.mark = ColumnDataSource()
-        self.all = ColumnDataSource()
+        self.all = ColumnDataSource(name="all iterates")
+        self.table = Div(sizing_mode="stretch_width")
         self.starts = {space: ColumnDataSource() for space in self.pairs}
         self.solutions = {space: ColumnDataSource() for space in self.pairs}
         self.labels = {space: ColumnDataSource() for space in self.pairs}
         self.contours: dict[str, Any] = {}
         self.rings: dict[str, Any] = {}
+        self.wanted = {space: (Range1d(), Range1d()) for space in self.pairs}
         self._fill(comparison)
         self.figures = {space: self._space(space) for space in self.pairs}
         self.losses = {against: self._losses(against) for against in AXES}
-        self.table = self._table()
+        links = {"all": self.all, "mark": self.mark, "table": self.table}
+        self.all.selected.js_on_change("indices", CustomJS(args=links, code=MARK))
         self.look_again(comparison)
 
     def update(self, comparison: Comparison, *, held: str | None = None) -> None:
@@ -105,10 +111,10 @@ class Linked:
                 for name, points in plane.points.items()
             ]
             view = view_of(plane.landmarks, runs, first, ratio=1.0)
-            shown = self.figures[space]
-            shown.x_range.update(start=float(view.low[0]), end=float(view.high[0]))
-            shown.y_range.update(start=float(view.low[1]), end=float(view.high[1]))
             self.views[space] = view
+            for place, wanted in enumerate(self.wanted[space]):
+                low, high = float(view.low[place]), float(view.high[place])
+                wanted.update(start=low, end=high)
             self._draw_levels(space, plane, view, values)
 
     def contains_start(self) -> bool:
@@ -142,6 +148,8 @@ class Linked:
         }
         self.all.update(data=joined)
         self.mark.update(data={key: column[:1] for key, column in joined.items()})
+        axis_names = {space: plane.axis_names for space, plane in self.planes.items()}
+        self.table.text = iterates_table(joined, columns_of(axis_names))
         for space, plane in self.planes.items():
             if space != held:
                 self.starts[space].update(data=_points([plane.start]))
@@ -150,20 +158,32 @@ class Linked:
 
     def _space(self, space: str) -> figure:
         across, up = self.planes[space].axis_names
-        shown = plain_figure(f"{space}-space", across, up)
+        ranges = {"x_range": Range1d(), "y_range": Range1d()}
+        shown = plain_figure(f"{space}-space", across, up, **ranges)
         for name in self.names:
             self._run(shown, name, f"{space} 0", f"{space} 1", arrows=space)
-        shown.scatter(
-            "x", "y", source=self.solutions[space], marker="cross", size=16,
-            line_color=INK, line_width=2, name="solution",
-        )  # fmt: skip
-        self.rings[space] = shown.scatter(
-            "x", "y", source=self.starts[space], marker="circle", size=13,
-            line_color=INK, fill_color=PAPER, line_width=2.5, name="start",
-        )  # fmt: skip
+        _outlined(shown, "cross", self.solutions[space], size=16, name="solution")
+        self.rings[space] = _outlined(
+            shown, "circle", self.starts[space], size=13, name="start"
+        )
         self._add_mark(shown, f"{space} 0", f"{space} 1")
+        across, up = self.wanted[space]
+        links = {"plot": shown, "across": across, "up": up}
+        fit = CustomJS(args=links, code=_FIT)
+        for model, names in (
+            (shown, ("inner_width", "inner_height")),
+            (across, ("start", "end")),
+            (up, ("start", "end")),
+        ):
+            for name in names:
+                model.js_on_change(name, fit)
         legend = shown.legend[0]
-        legend.update(orientation="horizontal", border_line_color=None, padding=2)
+        legend.update(
+            orientation="horizontal",
+            border_line_color=None,
+            padding=2,
+            background_fill_alpha=0.0,
+        )
         legend.ncols = 4
         shown.add_layout(legend, "above")
         return shown
@@ -190,7 +210,7 @@ class Linked:
         marks = shown.scatter(
             x, y, source=source, marker=MARKERS[style.marker], size=9,
             line_color=style.color, legend_label=name, name=f"iterates of {name}",
-            fill_color=PAPER if style.hollow else style.color,
+            fill_color=None if style.hollow else style.color,
         )  # fmt: skip
         marks.nonselection_glyph = marks.glyph
         if arrows is not None:
@@ -202,20 +222,17 @@ class Linked:
             )  # fmt: skip
             arrow.update(line_color=None)  # the line itself is drawn above
             shown.add_layout(arrow)
-        offer = {"from": source, "to": self.mark, "all": self.all}
+        offer = {"from": source, "mark": self.mark, "all": self.all}
         shown.add_tools(
             HoverTool(
                 renderers=[marks],
                 tooltips=[("", "@method, step @step"), ("L", "@loss{0.0000e+0}")],
-                callback=CustomJS(args=offer, code=_MARK),
+                callback=CustomJS(args=offer, code=_POINT),
             )
         )
 
     def _add_mark(self, shown: figure, x: str, y: str) -> None:
-        shown.scatter(
-            x, y, source=self.mark, marker="circle", size=20, fill_alpha=0.0,
-            line_color=INK, line_width=2.5, name="mark",
-        )  # fmt: skip
+        _outlined(shown, "circle", self.mark, size=21, name="mark", at=(x, y))
 
     def _draw_levels(
         self, space: str, plane: Plane, view: View, values: np.ndarray
@@ -223,7 +240,8 @@ class Linked:
         if plane.loss is None or len(values) < 1:
             return
         field = self.fields.setdefault(space, Field(plane.loss, plane.dtype))
-        across, up, heights = field(view)
+        around = np.array([0.6, 0.2]) * (view.high - view.low)
+        across, up, heights = field(View(view.low - around, view.high + around))
         lines = contour_data(
             across, up, heights, list(values), want_fill=False, want_line=True
         )
@@ -239,40 +257,35 @@ class Linked:
         shown.add_layout(
             LabelSet(
                 x="x", y="y", text="text", source=self.labels[space],
-                text_font_size="10px", text_color=INK, text_align="center",
-                text_baseline="middle", background_fill_color=PAPER,
+                text_font_size="10px", text_color=WRITING, text_align="center",
+                text_baseline="bottom",
             )
         )  # fmt: skip
 
-    def _table(self) -> DataTable:
-        """Every iterate of every run; a click on a heading sorts."""
-        exact = NumberFormatter(format="0.000000e+0")
-        columns = [
-            TableColumn(field="method", title="method", width=130),
-            TableColumn(field="step", title="step", width=50),
-            TableColumn(field="loss", title="L", formatter=exact, width=110),
-        ]
-        for space, plane in self.planes.items():
-            for place, name in enumerate(plane.axis_names):
-                field = f"{space} {place}"
-                columns.append(
-                    TableColumn(field=field, title=name, formatter=exact, width=110)
-                )
-        columns.append(TableColumn(field="result", title="result", width=130))
-        return DataTable(
-            source=self.all, columns=columns, height=260, index_position=None,
-            sizing_mode="stretch_width", sortable=True, selectable=True,
-        )  # fmt: skip
 
-
-# The row of an iterate that is pointed at, copied to the mark; its row in the table.
-_MARK = """
+# Both axes have the same unit, whatever the shape of the picture; all that is wanted is
+# in view.
+_FIT = """
+const [width, height] = [plot.inner_width, plot.inner_height];
+if (!(width > 0 && height > 0)) return;
+const unit = Math.max(
+    (across.end - across.start) / width, (up.end - up.start) / height
+);
+for (const [range, wanted, size] of [
+    [plot.x_range, across, width], [plot.y_range, up, height],
+]) {
+    const middle = (wanted.start + wanted.end) / 2, half = unit * size / 2;
+    range.setv({start: middle - half, end: middle + half});
+}
+"""
+# Pointing at an iterate selects it. All runs share the start: there the method that is
+# marked stays.
+_POINT = """
 const found = cb_data.index.indices;
 if (found.length > 0) {
-    const row = found[0], data = {};
-    for (const key of Object.keys(from.data)) data[key] = [from.data[key][row]];
-    to.data = data;
-    all.selected.indices = [data.row[0]];
+    const data = from.data, row = found[0];
+    const other = data.step[row] == 0 && mark.data.method[0] != data.method[row];
+    if (!other) all.selected.indices = [data.row[row]];
 }
 """
 
@@ -344,13 +357,31 @@ def plain_figure(title: str, across: str, up: str, **more: Any) -> figure:
         sizing_mode="stretch_width",
         min_width=300,
         tools="pan,wheel_zoom,box_zoom,reset,save",
-        background_fill_color=PAPER,
-        border_fill_color=PAPER,
         **settings,
     )
-    shown.xgrid.grid_line_color = shown.ygrid.grid_line_color = GRID
     shown.toolbar.logo = None
     return shown
+
+
+def _outlined(
+    shown: figure,
+    marker: str,
+    source: ColumnDataSource,
+    *,
+    size: float,
+    name: str,
+    at: tuple[str, str] = ("x", "y"),
+) -> Any:
+    """Marks of a dark line within a light one; the renderer of the dark one."""
+    looks = [(OUTER, 6.0), (INNER, 2.5)]
+    drawn = [
+        shown.scatter(
+            *at, source=source, marker=marker, size=size, line_color=color,
+            line_width=width, fill_color=None, name=name if color == INNER else None,
+        )
+        for color, width in looks
+    ]  # fmt: skip
+    return drawn[-1]
 
 
 def _dash(style: Style) -> list[int]:
