@@ -58,9 +58,9 @@ def compare(
     ax: Axes | None = None,
     objective: Objective | None = None,
     methods: Iterable[str] | None = None,
-    coordinates: Sequence[int] | None = None,
+    coordinates: Sequence[int] | str | None = None,
 ) -> Axes:
-    """The trajectories of a comparison in a space of two entries.
+    """The trajectories of a comparison in a space of two entries, or a plane of one.
 
     Level lines of L are thin and light, at the same values in every space; the start is
     an open ring, the solution a cross; arrows lead from iterate to iterate. A run that
@@ -78,12 +78,17 @@ def compare(
         loaded, and is not of a named problem).
     - `methods`: the names of the runs to draw; all by default.
     - `coordinates`: which two of the flat entries to show, where the space has not two;
-        there are no level lines then.
+        or "principal": the plane through the start in which the runs, all together,
+        move most. The axes say how much of the variation about the start each
+        direction carries; the solution is projected onto the plane. Iterates that are
+        not finite, or whose loss is above four times the first one, do not count.
+        Where the plane is not the whole space there are no level lines.
 
     **Returns:** the axes.
 
-    **Raises:** `ValueError` for an unknown space or method, or a space that has not two
-    entries; `TypeError` for what is no comparison; `MissingExtra` without matplotlib.
+    **Raises:** `ValueError` for an unknown space or method, a space that has not two
+    entries (without `coordinates`; with them, fewer than two), or coordinates that it
+    has not; `TypeError` for what is no comparison; `MissingExtra` without matplotlib.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 2 * x, lambda z: jnp.sum(z**2))
@@ -144,7 +149,8 @@ class Scene:
         if any(map(marks.leaves_out, lines)):
             add_note(ax, marks.LEFT_OUT)
         draw_landmarks(ax, plane, obstacles)
-        together = merged(ax, labels, [self.plane.points[name] for name in names])
+        paths = [finite_part(self.plane.points[name]) for name in names]
+        together = merged(ax, labels, paths)
         if place_labels(ax, together, obstacles) is None:
             add_legend(ax, labels, lines, obstacles, widen=own)
         label_landmarks(ax, plane, obstacles)
@@ -157,7 +163,8 @@ class Scene:
     ) -> tuple[Line2D, Label]:
         """Draw a run; its line, and the label that belongs to its end."""
         run, style = self.comparison.runs[name], self.styles[name]
-        points = self.plane.points[name].astype(float)
+        every = self.plane.points[name].astype(float)
+        points = finite_part(every)
         line = marks.draw_run(ax, plain(name), points, style, view)
         drawn = np.asarray(line.get_xydata())
         obstacles.add_line(drawn)
@@ -171,7 +178,10 @@ class Scene:
         elif not run.ok:
             marks.draw_stop(ax, end, style.color)
         # in several lines it is short enough to find a place between trajectories
-        after = "".join(f"\n{words}" for words in how_it_ended(run, outside))
+        said = how_it_ended(run, outside)
+        if len(points) < len(every):
+            said += [f"(not finite after step {run.trajectory.steps[len(points) - 1]})"]
+        after = "".join(f"\n{words}" for words in said)
         away, kind = unit(way), "run-label"
         return line, Label(plain(name), end, style.color, away, kind, after=after)
 
@@ -193,6 +203,12 @@ def label_landmarks(ax: Axes, plane: Plane, obstacles: Obstacles) -> None:
         if spot is not None:
             label = Label(text, spot, marks.ink(), away, f"{text}-label", SMALL)
             place_labels(ax, [label], obstacles)
+
+
+def finite_part(points: np.ndarray) -> np.ndarray:
+    """The points, shape (n, 2), before the first that is not finite."""
+    finite = np.all(np.isfinite(points), axis=1)
+    return points if finite.all() else points[: np.argmin(finite)]
 
 
 def how_it_ended(run: Run, outside: str) -> list[str]:
