@@ -3,7 +3,8 @@
 - `compare`: the trajectories of a comparison in x, z or a space between.
 - `three_spaces`: one step of each method through x -> z -> L.
 - `losses`: the loss of each run against steps or evaluations.
-- `figures`: all of them as PNG and SVG files.
+- `animate`: trajectories step by step, as an animated GIF.
+- `figures`: all still pictures of a comparison as PNG and SVG files.
 
 They draw on `matplotlib.figure.Figure` objects of their own, or on the `ax` they are
 given; pyplot is not involved, and the settings of matplotlib stay as they are.
@@ -19,14 +20,16 @@ from typing import TYPE_CHECKING, Any
 from physgrad.results import MissingExtra
 
 if TYPE_CHECKING:
+    from physgrad.plot.animation import animate
     from physgrad.plot.files import figures
     from physgrad.plot.loss_axes import losses
     from physgrad.plot.panels import three_spaces
     from physgrad.plot.trajectories import compare
 
-__all__ = ["compare", "figures", "losses", "three_spaces"]
+__all__ = ["animate", "compare", "figures", "losses", "three_spaces"]
 
 _HOME = {
+    "animate": "animation",
     "compare": "trajectories",
     "figures": "files",
     "losses": "loss_axes",

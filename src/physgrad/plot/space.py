@@ -113,13 +113,15 @@ def _principal(comparison: Comparison, whole: Plane) -> Plane:
     solution, inner = whole.solution, whole.loss
     if solution is not None:
         solution = plane.coordinates(solution[None])[0]
-    loss = None
+    loss: Callable[[Any], Any] | None = None
     if inner is not None:  # of two entries: the plane is the whole space, turned
+        origin, directions = plane.origin, plane.directions
 
-        def loss(point: Any) -> Any:
-            directions = jnp.asarray(plane.directions, point.dtype)
-            return inner(jnp.asarray(plane.origin, point.dtype) + point @ directions)
+        def turned(point: Any) -> Any:
+            away = point @ jnp.asarray(directions, point.dtype)
+            return inner(jnp.asarray(origin, point.dtype) + away)
 
+        loss = turned
     points = {name: plane.coordinates(every) for name, every in whole.points.items()}
     return dataclasses.replace(
         whole,
@@ -128,6 +130,12 @@ def _principal(comparison: Comparison, whole: Plane) -> Plane:
         solution=solution,
         loss=loss,
     )
+
+
+def count_entries(comparison: Comparison, space: str) -> int:
+    """How many flat entries a point of a space has (`ValueError`: unknown space)."""
+    tree = next(iter(_trees(comparison, space).values()))
+    return sum(int(np.prod(np.shape(leaf)[1:])) for leaf in jax.tree.leaves(tree))
 
 
 def widest_pair(comparison: Comparison, space: str) -> tuple[int, int] | None:

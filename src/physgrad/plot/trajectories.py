@@ -165,7 +165,7 @@ class Scene:
         run, style = self.comparison.runs[name], self.styles[name]
         every = self.plane.points[name].astype(float)
         points = finite_part(every)
-        line = marks.draw_run(ax, plain(name), points, style, view)
+        line = self.draw_path(ax, name, view)
         drawn = np.asarray(line.get_xydata())
         obstacles.add_line(drawn)
         obstacles.add_markers(drawn)
@@ -175,8 +175,6 @@ class Scene:
             end, way = left.place, left.place - view.center
             outside = f"at [{', '.join(short(number) for number in points[-1])}]"
             obstacles.add_markers(end[None])
-        elif not run.ok:
-            marks.draw_stop(ax, end, style.color)
         # in several lines it is short enough to find a place between trajectories
         said = how_it_ended(run, outside)
         if len(points) < len(every):
@@ -184,6 +182,18 @@ class Scene:
         after = "".join(f"\n{words}" for words in said)
         away, kind = unit(way), "run-label"
         return line, Label(plain(name), end, style.color, away, kind, after=after)
+
+    def draw_path(
+        self, ax: Axes, name: str, view: View, iterates: int | None = None
+    ) -> Line2D:
+        """A run, or its first iterates: line, markers and arrows; at its end a stop."""
+        run, style = self.comparison.runs[name], self.styles[name]
+        points = finite_part(self.plane.points[name].astype(float))
+        line = marks.draw_run(ax, plain(name), points[:iterates], style, view)
+        ended = iterates is None or iterates >= len(points)
+        if ended and not run.ok and view.exit(points) is None:
+            marks.draw_stop(ax, np.asarray(line.get_xydata())[-1], style.color)
+        return line
 
 
 def draw_landmarks(ax: Axes, plane: Plane, obstacles: Obstacles) -> None:
