@@ -3,6 +3,8 @@
 - `compare`: the trajectories of a comparison in x, z or a space between.
 - `three_spaces`: one step of each method through x -> z -> L.
 - `losses`: the loss of each run against steps or evaluations.
+- `fields`: images or lines side by side, and how they differ.
+- `spectrum`: the singular values of a Jacobian, from what `check` found.
 - `animate`: trajectories step by step, as an animated GIF.
 - `figures`: all still pictures of a comparison as PNG and SVG files.
 
@@ -21,18 +23,30 @@ from physgrad.results import MissingExtra
 
 if TYPE_CHECKING:
     from physgrad.plot.animation import animate
+    from physgrad.plot.field_panels import fields
     from physgrad.plot.files import figures
     from physgrad.plot.loss_axes import losses
     from physgrad.plot.panels import three_spaces
+    from physgrad.plot.singular_values import spectrum
     from physgrad.plot.trajectories import compare
 
-__all__ = ["animate", "compare", "figures", "losses", "three_spaces"]
+__all__ = [
+    "animate",
+    "compare",
+    "fields",
+    "figures",
+    "losses",
+    "spectrum",
+    "three_spaces",
+]
 
 _HOME = {
     "animate": "animation",
     "compare": "trajectories",
+    "fields": "field_panels",
     "figures": "files",
     "losses": "loss_axes",
+    "spectrum": "singular_values",
     "three_spaces": "panels",
 }
 
