@@ -16,6 +16,7 @@ from drawing import (
     compared,
     data,
     drawn,
+    legend_texts,
     texts,
 )
 from matplotlib.colors import to_rgb
@@ -108,6 +109,18 @@ def test_a_stop_sign_comes_where_a_run_ends():
     for step in range(5):
         film._frame(step)
         assert len(drawn(film.axes[0], "stop")) == (step >= ended)
+
+
+def test_of_many_runs_there_is_one_legend_beside_the_panels(ten):
+    film = film_of(ten)
+    left, right = film.axes
+    assert legend_texts(left) == [] and legend_texts(right) == list(ten.runs)
+    film._frame(3)
+    legend = right.get_legend()
+    assert legend is not None
+    box, panel = legend.get_window_extent(), right.get_window_extent()
+    assert box.x0 > panel.x1 and box.x1 < film.figure.bbox.x1
+    assert left.get_window_extent().width == pytest.approx(panel.width)
 
 
 def test_of_many_steps_some_are_left_out(long, monkeypatch):

@@ -14,6 +14,8 @@ from physgrad.comparison.comparison import Comparison
 from physgrad.objective.objective import Objective
 from physgrad.plot.canvas import SQUARE
 from physgrad.plot.gif import encode
+from physgrad.plot.labels import Label, Obstacles, plain
+from physgrad.plot.legend import add_legend
 from physgrad.plot.levels import LINE_COLOR
 from physgrad.plot.principal import PRINCIPAL
 from physgrad.plot.saving import checked_file, write_file
@@ -26,7 +28,7 @@ from physgrad.plot.space import (
     plane_of,
 )
 from physgrad.plot.style import GREY
-from physgrad.plot.trajectories import MARGINS, Scene
+from physgrad.plot.trajectories import MARGINS, Scene, how_it_ended
 from physgrad.plot.view import View
 
 DPI = 92
@@ -133,6 +135,11 @@ def _plane(
     return plane_of(comparison, space, objective, coordinates)
 
 
+def _names_runs(ax: Axes) -> bool:
+    """Whether the runs have their names beside them."""
+    return any(text.get_gid() == "run-label" for text in ax.texts)
+
+
 class _Film:
     """The panels of several spaces, at any step."""
 
@@ -146,7 +153,9 @@ class _Film:
         self.canvas = FigureCanvasAgg(self.figure)
         self.axes = [self._axes(number * width) for number in range(len(scenes))]
         for scene, ax in zip(scenes, self.axes, strict=True):
-            scene.draw(names, ax)
+            scene.draw(names, ax, legend=False)
+        if names and not all(map(_names_runs, self.axes)):
+            self._add_legend()
         self.counter = self.figure.text(
             0.5, 0.1 / height, "", ha="center", color=GREY, fontsize=STEP_SIZE
         )
@@ -160,6 +169,17 @@ class _Film:
         ]
         box = np.array([left + MARGINS[0], MARGINS[1] + FOOT, *own])
         return self.figure.add_axes(tuple(box / [width, height, width, height]))
+
+    def _add_legend(self) -> None:
+        """One for all panels, to their right."""
+        ax = self.axes[-1]
+        lines = [line for line in ax.lines if line.get_gid() == "trajectory"]
+        labels = []
+        for name, run in zip(self.names, self.runs, strict=True):
+            after = "".join(f"\n{words}" for words in how_it_ended(run, ""))
+            nowhere = np.zeros(2)
+            labels.append(Label(plain(name), nowhere, "", nowhere, "", after=after))
+        add_legend(ax, labels, lines, Obstacles(ax), widen=True)
 
     def frames(self) -> Iterator[np.ndarray]:
         """The picture of each step, shape (height, width, 3), of type uint8."""

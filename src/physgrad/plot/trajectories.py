@@ -137,8 +137,10 @@ class Scene:
             self._grids[key] = self._field(view)
         return draw_levels(ax, self.levels, self._grids[key])
 
-    def draw(self, names: Sequence[str], ax: Axes | None = None) -> Axes:
-        """The runs with these names."""
+    def draw(
+        self, names: Sequence[str], ax: Axes | None = None, *, legend: bool = True
+    ) -> Axes:
+        """The runs with these names; `legend`: where their labels have no room."""
         own, ax = ax is None, axes_of(ax, SQUARE, MARGINS)
         plane, view = self.plane, self.view(ratio_of(ax))
         show_plane(ax, view, f"{plane.space}-space", plane.axis_names)
@@ -151,7 +153,7 @@ class Scene:
         draw_landmarks(ax, plane, obstacles)
         paths = [finite_part(self.plane.points[name]) for name in names]
         together = merged(ax, labels, paths)
-        if place_labels(ax, together, obstacles) is None:
+        if place_labels(ax, together, obstacles) is None and legend:
             add_legend(ax, labels, lines, obstacles, widen=own)
         label_landmarks(ax, plane, obstacles)
         if levels is not None:
