@@ -218,6 +218,7 @@ def test_many_fields_take_several_rows():
         ({"a": 1j * np.ones(3)}, "'a' must be real numbers, got complex128"),
         ({"a": np.array(["x"])}, "'a' must be real numbers, got <U1"),
         ({"a": {"u": np.ones(2), "v": np.ones(2)}}, "got a tree of 2 leaves"),
+        ({"a": np.array([1.0, -1e305])}, r"must be below 1e\+300 in size, got 1e\+305"),
         ({"a": np.full(3, np.nan)}, "fields must have finite values, got none"),
     ],
 )

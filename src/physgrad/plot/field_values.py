@@ -13,6 +13,8 @@ from physgrad.names import nearest
 from physgrad.plot.labels import plain
 
 MOST_FIELDS = 12
+# Sums and differences of what is drawn stay in the range of floats.
+LARGEST = 1e300
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,13 +43,11 @@ class Fields:
         """Name to field minus reference, for each other field."""
         if self.reference is None:
             return {}
-        with np.errstate(over="ignore"):
-            made = {
-                name: array - self.arrays[self.reference]
-                for name, array in self.arrays.items()
-                if name != self.reference
-            }
-        return {name: as_finite(array) for name, array in made.items()}
+        return {
+            name: array - self.arrays[self.reference]
+            for name, array in self.arrays.items()
+            if name != self.reference
+        }
 
 
 def as_finite(array: np.ndarray) -> np.ndarray:
@@ -83,6 +83,9 @@ def checked_fields(
         raise ValueError(f"fields must have one shape, got {said}")
     if not any(np.isfinite(array).any() for array in arrays.values()):
         raise ValueError("fields must have finite values, got none")
+    largest = max(float(np.nanmax(np.abs(a), initial=0.0)) for a in arrays.values())
+    if largest > LARGEST:
+        raise ValueError(f"fields must be below {LARGEST:g} in size, got {largest:g}")
     if reference is not None and reference not in arrays:
         raise ValueError(f"unknown reference {reference!r}{nearest(reference, arrays)}")
     if reference is not None and len(arrays) == 1:
