@@ -139,14 +139,14 @@ def test_the_bytes_depend_on_the_arguments_only(toy, content):
     assert again == content
 
 
-def test_a_space_of_more_entries_is_shown_in_its_principal_plane(double, monkeypatch):
+def test_a_space_of_more_entries_is_shown_in_its_principal_plane(toy, monkeypatch):
     asked: list[Any] = []
     module = "physgrad.plot.animation"
     monkeypatch.setattr(f"{module}.count_entries", lambda c, space: 2 + (space == "z"))
     monkeypatch.setattr(f"{module}.plane_of", lambda *a: asked.append(a) or 1 / 0)
     for space in "xz":
         with pytest.raises(ZeroDivisionError):
-            pg.plot.animate(double, spaces=[space])
+            pg.plot.animate(toy, spaces=[space])
     assert [(space, coordinates) for _, space, _, coordinates in asked] == [
         ("x", None),
         ("z", "principal"),
@@ -167,7 +167,12 @@ def test_frames_of_a_few_colors_come_back_as_they_were():
 @pytest.fixture
 def quick(monkeypatch):
     """`animate` draws nothing: for tests of files."""
-    monkeypatch.setattr("physgrad.plot.animation._Film.frames", lambda film: [])
+
+    class Nothing:
+        def __init__(self, *rest):
+            self.frames = self.colors = list
+
+    monkeypatch.setattr("physgrad.plot.animation._Film", Nothing)
     monkeypatch.setattr("physgrad.plot.animation.encode", lambda *rest: b"GIF89a new")
 
 
@@ -178,12 +183,13 @@ def test_a_file_is_written_as_a_whole(toy, tmp_path, quick, monkeypatch):
         pg.plot.animate(toy, file)
     file.write_bytes(b"older")
 
-    def full(handle):
+    def full(*handles):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as broken, pytest.raises(OSError, match="No space"):
-        broken.setattr(os, "fsync", full)
-        pg.plot.animate(toy, file, force=True)
+    for call in ("fsync", "replace"):
+        with monkeypatch.context() as broken, pytest.raises(OSError, match="No space"):
+            broken.setattr(os, call, full)
+            pg.plot.animate(toy, file, force=True)
     assert file.read_bytes() == b"older"
     pg.plot.animate(toy, str(file), force=True)
     assert file.read_bytes() == b"GIF89a new"
