@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from bokeh.models import InlineStyleSheet, LayoutDOM, Legend, Model, UIElement
+from bokeh.models import InlineStyleSheet, LayoutDOM, Legend, Model
 
 from physgrad.plot import iterates
 
@@ -171,7 +171,7 @@ def dressed(root: _Root) -> _Root:
     return root
 
 
-def _has(model: UIElement, css: str) -> bool:
+def _has(model: LayoutDOM | Legend, css: str) -> bool:
     return any(getattr(sheet, "css", None) == css for sheet in model.stylesheets)
 
 
