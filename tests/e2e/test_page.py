@@ -18,10 +18,12 @@ HOSTILE = {
     "a call": "__import__('os')",
     "an attribute": "().__class__",
     "a tower": "9**9**9",
-    "nesting": "(" * 10_000 + "x0" + ")" * 10_000,
+    "nesting": "(" * 500 + "x0" + ")" * 500,
+    "length": "x0+" * 1000 + "x0",
     "another alphabet": "\N{MATHEMATICAL BOLD SMALL X}0",
     "markup": "<img src=x onerror=alert(1)>",
 }
+WORDS = {"a tower": "does not depend on x", "length": "2000 characters"}
 
 
 @pytest.fixture
@@ -77,18 +79,20 @@ def test_a_step_size_is_changed_by_number_and_by_slider(shown):
     assert iterates(shown, "pg", "loss")[1] == 0
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_bad_formula_is_said_and_the_page_goes_on(shown, text):
+def test_bad_formulas_are_said_and_the_page_goes_on(shown):
     shown.get_by_label("Problem", exact=True).select_option("formulas, typed below")
     first = shown.get_by_label("z0 =")
-    first.fill(text)
-    shown.get_by_role("button", name="Use these formulas").click()
-    expect(alert(shown)).to_be_visible()
+    use = shown.get_by_role("button", name="Use these formulas")
+    for name, text in HOSTILE.items():
+        first.fill(text)
+        use.click()
+        words = WORDS.get(name, "column")
+        expect(alert(shown)).to_contain_text(words)
     assert shown.locator("img[src=x]").count() == 0
     first.fill("x0 + x1")
-    shown.get_by_role("button", name="Use these formulas").click()
-    expect(alert(shown)).to_have_count(0, timeout=20_000)
-    assert state(shown)["z"][0] == "x0 + x1"
+    use.click()
+    shown.wait_for_function("() => location.search.includes('x0+%2B+x1')")
+    expect(alert(shown)).to_have_count(0)
     assert iterates(shown, "pg", "z 0")[0] == 6
 
 
@@ -104,7 +108,7 @@ def test_a_preset_that_fails_says_why_in_the_words_of_the_library(shown):
 
 def test_an_iterate_is_marked_everywhere(shown):
     shown.get_by_label("Method", exact=True).select_option("newton")
-    handle = shown.get_by_role("slider").last
+    handle = shown.get_by_role("slider", name="Step", exact=True)
     handle.focus()
     for _ in range(3):
         handle.press("ArrowRight")
@@ -117,19 +121,15 @@ def test_an_iterate_is_marked_everywhere(shown):
 
 
 def test_all_of_it_is_reached_by_the_keyboard(shown):
-    seen: list[str] = []
-    for _ in range(60):
+    seen, unseen = set(), []
+    for _ in range(70):
         shown.keyboard.press("Tab")
-        seen.append(
-            shown.evaluate("""() => {
-            let at = document.activeElement;
-            while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
-            const style = getComputedStyle(at);
-            const ring = style.outlineStyle != "none" || style.boxShadow != "none";
-            return `${at.tagName} ${ring}`; }""")
-        )
-    assert {"A true", "SELECT true", "INPUT true", "BUTTON true"} <= set(seen)
-    assert not [one for one in seen if one.endswith("false") and "BODY" not in one]
+        kind, ring = shown.evaluate(_FOCUS)
+        seen.add(kind)
+        if not ring and kind != "BODY":
+            unseen.append(kind)
+    assert {"A", "SELECT", "INPUT", "BUTTON", "slider", "img"} <= seen
+    assert unseen == []
 
 
 def test_ten_visitors_at_once_see_what_is_theirs(browser, explorer):
@@ -183,7 +183,7 @@ def test_it_fits_a_narrow_screen(page, explorer):
 
 def test_from_key_to_picture(shown, record_property):
     """Reported, not judged: machines differ."""
-    handle = shown.get_by_role("slider").first
+    handle = shown.get_by_role("slider", name="gd: learning rate")
     handle.focus()
     took = []
     for key in ["ArrowRight", "ArrowLeft"] * 10:
@@ -197,6 +197,11 @@ def test_from_key_to_picture(shown, record_property):
     print(f"from key to picture: {statistics.median(took[2:]):.0f} ms at the median")
 
 
+_FOCUS = """() => {
+    let at = document.activeElement;
+    while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;
+    const style = getComputedStyle(at);
+    return [at.getAttribute("role") ?? at.tagName, style.outlineStyle != "none"]; }"""
 _WATCH = """() => {
     const models = [...Bokeh.documents[0]._all_models.values()];
     const source = models.find((m) => m.name == "iterates of gd").data_source;

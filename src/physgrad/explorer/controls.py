@@ -15,21 +15,20 @@ from bokeh.models import (
     NumericInput,
     Select,
     Slider,
-    Spinner,
     TextInput,
     Toggle,
 )
 
-from physgrad.explorer.method_row import WIDE, WRAP, MethodRow, size_of
+from physgrad.explorer.method_row import MethodRow, size_of
 from physgrad.explorer.presets import PRESETS
 from physgrad.explorer.settings import (
     MOST_ENTRIES,
     MOST_METHODS,
-    MOST_STEPS,
     Formulas,
     Settings,
 )
 from physgrad.names import OPTIMIZERS, PROBLEMS, parse_optimizers, problem_card
+from physgrad.plot.theme import WIDE, WRAP
 
 TYPED = "formulas, typed below"
 NOTHING = ""
@@ -62,7 +61,7 @@ class Controls:
             NumericInput(title=f"Start x{i}", mode="float", width=90)
             for i in range(MOST_ENTRIES)
         ]
-        self.steps = Spinner(title="Steps", low=1, high=MOST_STEPS, step=1, width=90)
+        self.steps = NumericInput(title="Steps", mode="int", width=90)
         self.float64 = Toggle(label="float64", active=False, width=90)
         self.entries = Select(title="Entries of x", options=["1", "2", "3"], width=90)
         self.z = [

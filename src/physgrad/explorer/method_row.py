@@ -10,13 +10,8 @@ from bokeh.layouts import row
 from bokeh.models import Button, NumericInput, Select, Slider, TextInput
 
 from physgrad.names import INVERSES, OPTIMIZERS, parse_optimizer
+from physgrad.plot.theme import WRAP
 
-WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
-# Side by side where there is room, else below each other.
-WRAP: dict[str, Any] = {
-    **WIDE,
-    "styles": {"flex-wrap": "wrap", "gap": "0.3rem", "display": "flex"},
-}
 # The setting of a method that has a field and a slider of its own.
 SIZES = ("step_size", "learning_rate", "damping", "history_length")
 # Powers of ten on the slider.
@@ -55,7 +50,8 @@ class MethodRow:
         label = f"{name}: {self._size.replace('_', ' ')}"
         self.number = NumericInput(title=label, mode="float", **half)
         self.slider = Slider(
-            title="10 to the power", start=LOWEST, end=HIGHEST, step=0.02, value=0.0,
+            title="power of ten", name=f"{label}, as a power of ten",
+            start=LOWEST, end=HIGHEST, step=0.02, value=0.0,
             visible=not counted, format="0.00", **half,
         )  # fmt: skip
         self.inverse = Select(

@@ -31,7 +31,6 @@ from physgrad.explorer import parts
 from physgrad.explorer.anatomy import Anatomy, anatomy
 from physgrad.explorer.code import python
 from physgrad.explorer.controls import Change, Controls
-from physgrad.explorer.method_row import WIDE, WRAP
 from physgrad.explorer.settings import Settings, from_query
 from physgrad.explorer.step_view import StepView
 from physgrad.explorer.study import preimage, study
@@ -39,6 +38,8 @@ from physgrad.explorer.template import LAYOUT, TEMPLATE
 from physgrad.plot import iterates, theme
 from physgrad.plot.linked import Linked
 from physgrad.plot.space import flat_points
+from physgrad.plot.text_tables import results_table
+from physgrad.plot.theme import WIDE, WRAP
 from physgrad.results import MissingExtra
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class Page:
         self.linked = self._fresh()
         self._redraw(self.settings, anatomy(self.settings, self.comparison))
         self.message.text = parts.alert(refused)
+        document.js_on_event("document_ready", CustomJS(code=theme.NAMES))
         for name, root in self._roots().items():
             document.add_root(_named(theme.dressed(root), name))
 
@@ -175,7 +177,7 @@ class Page:
     def _redraw(self, settings: Settings, taken_apart: Anatomy) -> None:
         """Bring everything up to the settings and the comparison."""
         self.message.text = ""
-        self.ends.text = parts.ends(self.comparison)
+        self.ends.text = results_table(self.comparison)
         program = python(settings)
         self.code.text = f"<pre tabindex='0'><code>{html.escape(program)}</code></pre>"
         self._program.update(data={"text": [program]})
@@ -270,7 +272,7 @@ class Page:
         keep = column(
             Div(visible=False, tags=[self._address, self._program]), visible=False
         )
-        self._address.js_on_change("data", CustomJS(code=_ADDRESS))
+        self._address.js_on_change("data", CustomJS(code=_ADDRESS + theme.NAMES))
         return {
             "message": self.message,
             "controls": self.controls.layout,

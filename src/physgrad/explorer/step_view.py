@@ -8,9 +8,9 @@ from bokeh.models import Arrow, ColumnDataSource, LabelSet, LayoutDOM, Range1d, 
 from bokeh.plotting import figure
 
 from physgrad.explorer.anatomy import Anatomy
-from physgrad.explorer.method_row import WRAP
 from physgrad.plot.linked import WRITING, plain_figure
 from physgrad.plot.style import BLUE, GREEN, GREY, PURPLE, VERMILLION
+from physgrad.plot.theme import WRAP
 
 LOOKS = {
     "-dL/dz": (VERMILLION, "solid"),

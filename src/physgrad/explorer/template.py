@@ -27,8 +27,8 @@ content="script-src 'self' 'nonce-{{ nonce }}' 'unsafe-eval'">
 <style>{{ css }}</style>
 </head>
 <body>
-<a class="skip" href="#spaces">Skip to the pictures</a>
 <header>
+<a class="skip" href="#spaces">Skip to the pictures</a>
 <button type="button" id="dark-or-light">Dark or light</button>
 <h1>physgrad explorer</h1>
 <p>The step is taken in z, where it is easy, and mapped back to x:
@@ -63,14 +63,8 @@ everywhere and to take its step apart.</p>
 )
 
 LAYOUT = """
-header { padding: 1rem 0 0.4rem; border-bottom: 1px solid var(--pg-line); }
 header p { margin-bottom: 0.2rem; }
 header code { white-space: nowrap; }
-#dark-or-light {
-  float: right; font: inherit; font-size: 0.85rem; color: var(--pg-ink);
-  background: var(--pg-raised); border: 1px solid var(--pg-border); border-radius: 5px;
-  padding: 0.2rem 0.7rem; cursor: pointer;
-}
 .message { position: sticky; top: 0; z-index: 5; margin: 0.5rem 0; }
 .page { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 2rem; }
 main h2:first-child { margin-top: 0.6rem; }

@@ -6,6 +6,7 @@
 - `fields`: images or lines side by side, and how they differ.
 - `spectrum`: the singular values of a Jacobian, from what `check` found.
 - `animate`: trajectories step by step, as an animated GIF.
+- `report`: a comparison as one HTML file that shows it offline (extra "app").
 - `figures`: all still pictures of a comparison as PNG and SVG files.
 
 They draw on `matplotlib.figure.Figure` objects of their own, or on the `ax` they are
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from physgrad.plot.files import figures
     from physgrad.plot.loss_axes import losses
     from physgrad.plot.panels import three_spaces
+    from physgrad.plot.report_file import report
     from physgrad.plot.singular_values import spectrum
     from physgrad.plot.trajectories import compare
 
@@ -36,6 +38,7 @@ __all__ = [
     "fields",
     "figures",
     "losses",
+    "report",
     "spectrum",
     "three_spaces",
 ]
@@ -46,9 +49,11 @@ _HOME = {
     "fields": "field_panels",
     "figures": "files",
     "losses": "loss_axes",
+    "report": "report_file",
     "spectrum": "singular_values",
     "three_spaces": "panels",
 }
+_EXTRAS = {"matplotlib": "plot", "bokeh": "app"}
 
 
 def __getattr__(name: str) -> Any:
@@ -57,9 +62,10 @@ def __getattr__(name: str) -> Any:
     try:
         home = importlib.import_module(f"physgrad.plot.{_HOME[name]}")
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRAS:
             raise
-        raise MissingExtra("matplotlib", "plot", f"plot.{name}") from error
+        raise MissingExtra(missing, _EXTRAS[missing], f"plot.{name}") from error
     value = getattr(home, name)
     globals()[name] = value
     return value

@@ -34,7 +34,7 @@ def iterates_table(data: Mapping[str, Any], columns: Mapping[str, str]) -> str:
     more = f", the first {MOST_ROWS} of {count}" if count > MOST_ROWS else ""
     return (
         '<div class="scroll iterates" tabindex="0" role="region" '
-        'aria-label="Every iterate"><table><caption>Every iterate of every method'
+        'aria-label="Table of iterates"><table><caption>Every iterate of every method'
         f"{more}; a heading sorts</caption><thead><tr>{heads}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )

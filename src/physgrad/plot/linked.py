@@ -24,6 +24,7 @@ from bokeh.plotting import figure
 from bokeh.plotting.contour import contour_data
 
 from physgrad.comparison.comparison import Comparison
+from physgrad.objective.objective import Objective
 from physgrad.plot.iterates import MARK, columns_of, iterates_table
 from physgrad.plot.levels import Field, level_values
 from physgrad.plot.space import Plane, plane_of, widest_pair
@@ -67,7 +68,9 @@ class Linked:
     `update` changes the data in place, so that a page redraws what has changed only.
     """
 
-    def __init__(self, comparison: Comparison):
+    def __init__(self, comparison: Comparison, objective: Objective | None = None):
+        """`objective`: for level lines, where the comparison does not know it."""
+        self._objective = objective
         self.names = list(comparison.runs)
         self.styles = styles(comparison.optimizers)
         self.pairs = _pairs(comparison)
@@ -133,7 +136,7 @@ class Linked:
 
     def _planes(self, comparison: Comparison) -> dict[str, Plane]:
         return {
-            space: plane_of(comparison, space, coordinates=pair)
+            space: plane_of(comparison, space, self._objective, pair)
             for space, pair in self.pairs.items()
         }
 
@@ -208,7 +211,8 @@ class Linked:
             line_dash=_dash(style), legend_label=name,
         )  # fmt: skip
         marks = shown.scatter(
-            x, y, source=source, marker=MARKERS[style.marker], size=9,
+            x, y, source=source, marker=MARKERS[style.marker],
+            size=13 if style.marker == "D" else 9,  # diamonds are narrow
             line_color=style.color, legend_label=name, name=f"iterates of {name}",
             fill_color=None if style.hollow else style.color,
         )  # fmt: skip

@@ -8,11 +8,19 @@ sheet, marks and lines in a figure, has colors that can be told on both backgrou
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bokeh.models import InlineStyleSheet, LayoutDOM, Legend, Model
 
 from physgrad.plot import iterates
+
+WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
+"""As wide as there is room."""
+WRAP: dict[str, Any] = {
+    **WIDE,
+    "styles": {"flex-wrap": "wrap", "gap": "0.3rem", "display": "flex"},
+}
+"""Side by side where there is room, else below each other."""
 
 LIGHT = {
     "paper": "#FFFFFF",
@@ -76,6 +84,12 @@ p {{ margin: 0.3rem 0 0.8rem; max-width: 44rem; }}
 a {{ color: var(--pg-link); }}
 code, pre {{ font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }}
 code {{ font-size: 0.9em; }}
+header {{ padding: 1rem 0 0.4rem; border-bottom: 1px solid var(--pg-line); }}
+#dark-or-light {{
+  float: right; font: inherit; font-size: 0.85rem; color: var(--pg-ink);
+  background: var(--pg-raised); border: 1px solid var(--pg-border); border-radius: 5px;
+  padding: 0.2rem 0.7rem; cursor: pointer;
+}}
 .skip {{ position: absolute; left: -99rem; }}
 .skip:focus {{ left: 1rem; top: 0.5rem; background: var(--pg-paper); z-index: 9; }}
 :focus-visible {{ outline: 3px solid var(--pg-link); outline-offset: 2px; }}
@@ -197,3 +211,20 @@ SCRIPT = """
 }
 """
 """For the end of the body, where a button has the id `dark-or-light`."""
+
+NAMES = """
+for (const model of Bokeh.documents[0]?._all_models.values() ?? []) {
+    const inside = Bokeh.index.find_one(model)?.shadow_el;
+    if (!inside) continue;
+    if (model.type == "Slider") {
+        inside.querySelector("[role=slider]").ariaLabel = model.name ?? model.title;
+    } else if (model.type == "Figure") {
+        const canvas = inside.querySelector(".bk-Canvas")?.shadowRoot;
+        const events = canvas?.querySelector(".bk-events");
+        events?.setAttribute("role", "img");
+        events?.setAttribute("aria-label",
+            `${model.title.text}: a picture of what the tables say in numbers`);
+    }
+}
+"""
+"""Names for screen readers that Bokeh does not give; for when all is drawn."""
