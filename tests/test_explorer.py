@@ -172,8 +172,8 @@ def test_all_figures_draw_from_the_same_iterates():
         np.testing.assert_array_equal(data["loss"], run.trajectory.losses)
     linked.show_iterate("newton", 4)
     loss = comparison["newton"].trajectory.losses[4]
-    np.testing.assert_array_equal(np.asarray(linked.mark.data["loss"]), [loss])
-    row, table = linked.all.selected.indices[0], linked.all.data
+    np.testing.assert_array_equal(np.asarray(linked.iterates.mark.data["loss"]), [loss])
+    row, table = linked.iterates.all.selected.indices[0], linked.iterates.all.data
     assert str(np.asarray(table["method"])[row]) == "newton"
     assert int(np.asarray(table["step"])[row]) == 4
     shown = {space: set(labels.data["text"]) for space, labels in linked.labels.items()}

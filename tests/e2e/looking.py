@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 IDLE = "() => window.Bokeh?.documents?.length > 0 && Bokeh.documents[0].is_idle"
@@ -15,6 +18,14 @@ def open_page(page: Page, url: str) -> None:
     """Go there, and wait until all is drawn."""
     page.goto(url)
     page.wait_for_function(IDLE)
+
+
+def wait_for(page: Page, holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Until something holds on the page; an `AssertionError` where it never does."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come about"
+        page.wait_for_timeout(30)
 
 
 def state(page: Page) -> dict[str, list[str]]:
@@ -66,3 +77,9 @@ def drag_start(page: Page, space: str, right: float, down: float) -> None:
         page.mouse.move(x + part * right, y + part * down)
         page.wait_for_timeout(20)
     page.mouse.up()
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core finds seriously wrong for people who do not see well."""
+    found = Axe().run(page).response["violations"]
+    return [one["id"] for one in found if one["impact"] in ("serious", "critical")]

@@ -82,7 +82,9 @@ def test_pictures_follow_what_there_is(toy, unrendered):
     ]
 
 
-PICTURES_OF_A_COMPARISON = ["animate", "compare", "figures", "losses", "three_spaces"]
+PICTURES_OF_A_COMPARISON = [
+    *("animate", "compare", "figures", "losses", "report", "three_spaces")
+]
 
 
 @pytest.mark.parametrize("name", PICTURES_OF_A_COMPARISON)

@@ -17,6 +17,7 @@ from bokeh.models import (
     Slider,
     TextInput,
     Toggle,
+    UIElement,
 )
 
 from physgrad.explorer.method_row import MethodRow, size_of
@@ -28,7 +29,7 @@ from physgrad.explorer.settings import (
     Settings,
 )
 from physgrad.names import OPTIMIZERS, PROBLEMS, parse_optimizers, problem_card
-from physgrad.plot.theme import WIDE, WRAP
+from physgrad.plot.theme import WIDE, WRAP, dressed
 
 TYPED = "formulas, typed below"
 NOTHING = ""
@@ -127,15 +128,18 @@ class Controls:
 
     def _fill_methods(self, settings: Settings) -> None:
         names = [one.name for one in settings.named.values()]
-        if names != [method.name for method in self.methods]:
+        others = names != [method.name for method in self.methods]
+        if others:
             self.methods = [
                 MethodRow(name, self._read_methods, self._without(place))
                 for place, name in enumerate(names)
             ]
-            self._rows.children = [method.layout for method in self.methods]
         inverses = inverses_of(settings)
         for method, text in zip(self.methods, settings.optimizers, strict=True):
             method.fill(text, inverses, removable=len(names) > 1)
+        if others:
+            rows: list[UIElement] = [dressed(one.layout) for one in self.methods]
+            self._rows.children = rows
 
     def _formula_fields(self) -> LayoutDOM:
         hint = (

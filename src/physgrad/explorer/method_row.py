@@ -46,7 +46,7 @@ class MethodRow:
         self._typed, self._shown = name, ()
         keys, self._size = OPTIMIZERS[name].keys, size_of(name)
         counted = self._size == "history_length"
-        half: dict[str, Any] = {"width": 155, "margin": (0, 6, 4, 0)}
+        half: dict[str, Any] = {"width": 150, "margin": (0, 5, 4, 5)}
         label = f"{name}: {self._size.replace('_', ' ')}"
         self.number = NumericInput(title=label, mode="float", **half)
         self.slider = Slider(

@@ -46,11 +46,6 @@ log = logging.getLogger(__name__)
 
 MOST_SESSIONS = 32
 """Pages at a time; one that is closed is forgotten after half a minute."""
-# The settings that runs depend on; those of them that other figures are made for, and
-# those that programs are compiled for.
-_FIGURES = ("optimizers", "problem", "formulas", "float64")
-_PROGRAMS = (*_FIGURES, "steps")
-_RUN = (*_PROGRAMS, "start")
 COMPILING = "Computing. What is new is compiled first: a few seconds."
 SOON = 15
 """Milliseconds in which the movements of a slider or a drag become one change."""
@@ -96,24 +91,27 @@ class Page:
         self.controls = Controls(self.settings, self.ask, self.ask_soon)
         self.message = Div(text="", **WIDE)
         self.spaces, self.losses = row(**WRAP), column(**WIDE)
-        self.table, self.step_view = column(**WIDE), StepView()
+        self.step_view = StepView()
         self.numbers, self.ends = Div(text="", **WIDE), Div(text="", **WIDE)
         self.links, self.code = Div(text="", **WIDE), Div(text="", **WIDE)
         self._program = ColumnDataSource({"text": [""]})
         self._address = ColumnDataSource({"query": [""]})
+        self.iterates = iterates.Iterates()
+        self.iterates.all.selected.on_change("indices", self._picked)
         self.linked = self._fresh()
         self._redraw(self.settings, anatomy(self.settings, self.comparison))
         self.message.text = parts.alert(refused)
         document.js_on_event("document_ready", CustomJS(code=theme.NAMES))
-        for name, root in self._roots().items():
-            document.add_root(_named(theme.dressed(root), name))
+        with document.models.freeze():  # or Bokeh collects all models for each of them
+            for name, root in self._roots().items():
+                document.add_root(_named(theme.dressed(root), name))
 
     def ask(self, change: Change) -> None:
         """Change the settings and show them; what cannot be shown is said instead."""
         self._soon = None
         with self._refusals():
             settings = change(self.settings)
-            if any(_differ(key, settings, self.settings) for key in _PROGRAMS):
+            if _programs(settings) != _programs(self.settings):
                 self.message.text = parts.status(COMPILING)
                 show = functools.partial(self._show_new, settings)
                 self._document.add_timeout_callback(show, SOON)
@@ -129,8 +127,6 @@ class Page:
         """What goes wrong here is said on the page."""
         try:
             yield
-            for root in self._document.roots:  # what is new has to be dressed, too
-                theme.dressed(root)
         except (ValueError, TypeError, MissingExtra) as error:
             self._refuse(str(error))
         except Exception:
@@ -159,19 +155,20 @@ class Page:
             self.linked.show_iterate(self.settings.method, self.settings.step)
 
     def _show(self, settings: Settings) -> None:
-        changed = [key for key in _RUN if _differ(key, settings, self.settings)]
-        if not changed:
+        chosen: dict[str, Any] = {"method": settings.method, "step": settings.step}
+        if vars(settings) == vars(self.settings) | chosen:
             self._redraw_step(settings, anatomy(settings, self.comparison))
             return
         comparison = study(settings)
         taken_apart = anatomy(settings, comparison)
         self.comparison = comparison
-        if set(changed) & set(_FIGURES):
-            self.linked = self._fresh()
-        else:
+        same = _subject(settings) == _subject(self.settings)
+        if same and self.linked.shows(comparison):
             self.linked.update(comparison, held=self._held)
             if self._held is None and not self.linked.contains_start():
                 self.linked.look_again(comparison)
+        else:
+            self.linked = self._fresh()
         self._redraw(settings, taken_apart)
 
     def _redraw(self, settings: Settings, taken_apart: Anatomy) -> None:
@@ -197,7 +194,7 @@ class Page:
 
     def _fresh(self) -> Linked:
         """New figures, for other methods or another problem."""
-        linked = Linked(self.comparison)
+        linked = Linked(self.comparison, iterates=self.iterates)
         for space, shown in linked.figures.items():
             if self._spaces.index(space) in (0, len(self._spaces) - 1):
                 ring: Any = linked.rings[space]
@@ -206,14 +203,12 @@ class Page:
                 shown.toolbar.active_drag = shown.toolbar.active_tap = drag
                 shown.on_event(Pan, self._dragging(linked, space))
                 linked.starts[space].on_change("data", self._dropped(linked, space))
-        linked.all.selected.on_change("indices", self._picked)
         self.spaces.children = [theme.dressed(f) for f in linked.figures.values()]
         tabs = [
             TabPanel(child=shown, title=f"by {against}")
             for against, shown in linked.losses.items()
         ]
         self.losses.children = [theme.dressed(Tabs(tabs=tabs, **WIDE))]
-        self.table.children = [theme.dressed(linked.table)]
         return linked
 
     @property
@@ -248,7 +243,8 @@ class Page:
         pair = self.linked.pairs[space]
         run = next(iter(self.comparison.runs.values()))
         flat = [float(v) for v in flat_points(run.trajectory[space])[0]]
-        flat[pair[0]], flat[pair[1]] = point
+        for entry, value in zip(pair, point, strict=False):  # of one entry: L is left
+            flat[entry] = value
         is_x = space == self._spaces[0]
         start = flat if is_x else preimage(settings, flat)
         # a hand points at no more digits than these
@@ -260,7 +256,7 @@ class Page:
         """A row of the table, or an iterate that was pointed at."""
         if len(new) != 1 or self._held is not None:
             return
-        table = self.linked.all.data
+        table = self.iterates.all.data
         method = str(np.asarray(table["method"])[new[0]])
         step = min(int(np.asarray(table["step"])[new[0]]), self.settings.steps - 1)
         self.ask(
@@ -282,7 +278,7 @@ class Page:
             "numbers": self.numbers,
             "ends": self.ends,
             "losses": self.losses,
-            "table": self.table,
+            "table": self.iterates.table,
             "links": self.links,
             "copy": row(
                 _copier("Copy as Python", self._program, "source.data.text[0]"),
@@ -294,8 +290,17 @@ class Page:
         }
 
 
-def _differ(key: str, one: Settings, other: Settings) -> bool:
-    return getattr(one, key) != getattr(other, key)
+def _subject(settings: Settings) -> Any:
+    return settings.problem, settings.formulas, settings.float64
+
+
+def _programs(settings: Settings) -> Any:
+    """What programs are compiled for: all but numbers such as step sizes."""
+    methods = [
+        (name, one.name, [v for v in one.settings.values() if type(v) is not float])
+        for name, one in settings.named.items()
+    ]
+    return *_subject(settings), settings.steps, methods
 
 
 def _copier(label: str, source: ColumnDataSource, text: str) -> Button:

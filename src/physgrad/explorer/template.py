@@ -57,6 +57,7 @@ everywhere and to take its step apart.</p>
 </div>
 {{ part("kept") }}
 {{ plot_script | replace("<script", "<script nonce=\\"" ~ nonce ~ "\\"") }}
+<script nonce="{{ nonce }}">{{ script }}</script>
 </body>
 </html>
 """

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from bokeh.models import ColumnDataSource, CustomJS, Div
 
 MOST_ROWS = 400
 """More are not shown: a browser would take seconds for them."""
@@ -55,9 +56,9 @@ STYLE = """
   font: inherit; color: inherit; background: none; border: 0; padding: 0.2rem 0;
   cursor: pointer;
 }
-.iterates button::after { content: " ↕"; color: var(--pg-quiet); }
-.iterates [aria-sort=ascending] button::after { content: " ↑"; color: inherit; }
-.iterates [aria-sort=descending] button::after { content: " ↓"; color: inherit; }
+.iterates button::after { content: " ↕" / ""; color: var(--pg-quiet); }
+.iterates [aria-sort=ascending] button::after { content: " ↑" / ""; color: inherit; }
+.iterates [aria-sort=descending] button::after { content: " ↓" / ""; color: inherit; }
 .iterates button:focus-visible { outline: 3px solid var(--pg-link); }
 .iterates tbody tr { cursor: pointer; }
 .iterates tbody tr:hover { background: var(--pg-raised); }
@@ -122,3 +123,33 @@ def columns_of(axis_names: Mapping[str, Sequence[str]]) -> dict[str, str]:
     for space, names in axis_names.items():
         shown |= {f"{space} {place}": name for place, name in enumerate(names)}
     return shown | {"result": "result"}
+
+
+class Iterates:
+    """All iterates of all runs, which of them is chosen, and their table.
+
+    A page keeps one for all the figures that it draws in turn.
+    """
+
+    def __init__(self) -> None:
+        self.all = ColumnDataSource(name="all iterates")
+        """Select a row, and it is chosen everywhere."""
+        self.mark = ColumnDataSource()
+        """The chosen row alone, which figures draw a ring around."""
+        self.table = Div(sizing_mode="stretch_width")
+        links = {"all": self.all, "mark": self.mark, "table": self.table}
+        self.all.selected.js_on_change("indices", CustomJS(args=links, code=MARK))
+
+    def fill(
+        self, columns: Mapping[str, Any], axis_names: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Other iterates; the first one is marked until one is chosen."""
+        self.all.update(data=dict(columns))
+        self.mark.update(data={key: column[:1] for key, column in columns.items()})
+        self.table.text = iterates_table(columns, columns_of(axis_names))
+
+    def choose(self, row: int) -> None:
+        """Mark a row."""
+        data: dict[Any, Any] = dict(self.all.data)
+        self.mark.update(data={key: [column[row]] for key, column in data.items()})
+        self.all.selected.update(indices=[row])

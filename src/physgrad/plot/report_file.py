@@ -64,7 +64,7 @@ def report(
     roots: dict[str, Model] = {
         "spaces": row(*linked.figures.values(), **WRAP),
         "losses": column(Tabs(tabs=tabs, **WIDE), **WIDE),
-        "iterates": linked.table,
+        "iterates": linked.iterates.table,
     }
     for name, root in roots.items():
         theme.dressed(root).name = name

@@ -79,16 +79,8 @@ def plane_of(
     trees = _trees(comparison, space)
     names = entry_names(space, jax.tree.map(lambda a: a[0], next(iter(trees.values()))))
     pair = _checked_coordinates(space, len(names), coordinates)
-    flat = flat_objective(comparison, objective)
-    solution = loss = None
-    if flat is not None:
-        spaces = _space_names(comparison, objective)
-        index = spaces.index(space) if space in spaces else None
-        if index is not None:
-            solution = _solution(comparison, flat, index)
-            loss = _loss_from(flat, index) if len(names) == 2 else None
-    elif space == end_spaces(comparison)[0]:
-        solution = _flat(comparison.solution)
+    solution, loss = _known(comparison, space, objective)
+    loss = loss if len(names) == 2 else None
     points = {name: flat_points(tree) for name, tree in trees.items()}
     dtype = np.dtype(jax.tree.leaves(comparison.start)[0].dtype)
     if pair is None:
@@ -102,6 +94,44 @@ def plane_of(
         loss if pair == [0, 1] else None,
         dtype,
     )
+
+
+def line_of(
+    comparison: Comparison, space: str, objective: Objective | None = None
+) -> Plane:
+    """A space of one entry, and L above it: its points are (entry, L).
+
+    **Arguments:** as of `plane_of`; `loss` is L of a point of shape (1,).
+    """
+    trees = _trees(comparison, space)
+    names = entry_names(space, jax.tree.map(lambda a: a[0], next(iter(trees.values()))))
+    solution, loss = _known(comparison, space, objective)
+    points = {
+        name: np.stack([flat_points(tree)[:, 0], run.trajectory.losses], axis=1)
+        for (name, tree), run in zip(
+            trees.items(), comparison.runs.values(), strict=True
+        )
+    }
+    if solution is not None and loss is not None:
+        height = np.asarray(jax.jit(loss)(jnp.asarray(solution)))
+        solution = np.array([solution[0], height])
+    dtype = np.dtype(jax.tree.leaves(comparison.start)[0].dtype)
+    return Plane(space, (names[0], "L"), points, solution, loss, dtype)
+
+
+def _known(
+    comparison: Comparison, space: str, objective: Objective | None
+) -> tuple[np.ndarray | None, Callable[[Any], Any] | None]:
+    """The solution in a space, and L of a flat point of it, where they are known."""
+    flat = flat_objective(comparison, objective)
+    if flat is None:
+        first = space == end_spaces(comparison)[0]
+        return _flat(comparison.solution) if first else None, None
+    spaces = _space_names(comparison, objective)
+    if space not in spaces:
+        return None, None
+    index = spaces.index(space)
+    return _solution(comparison, flat, index), _loss_from(flat, index)
 
 
 def _principal(comparison: Comparison, whole: Plane) -> Plane:
