@@ -68,7 +68,7 @@ header p { margin-bottom: 0.2rem; }
 header code { white-space: nowrap; }
 .message { /* above the page: what it moved would slip from a dragging hand */
   position: fixed; top: 0.5rem; left: 1rem; right: 1rem; z-index: 5;
-  max-width: 60rem; margin: 0 auto; box-shadow: 0 2px 10px rgb(0 0 0 / 25%);
+  max-width: 60rem; margin: 0 auto; pointer-events: none;
 }
 .page { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 2rem; }
 main h2:first-child { margin-top: 0.6rem; }
