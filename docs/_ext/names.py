@@ -1,0 +1,110 @@
+"""Code that is a name of physgrad leads to its place in the reference.
+
+`PhysicalGradient`, `pg.minimize(...)` and `inverse_failed` in backticks become links,
+in pages and docstrings alike. A name after `pg.` or `physgrad.` that does not exist
+becomes a link to nowhere, which `nitpicky` reports.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import docutils.nodes as nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+
+import physgrad as pg
+
+CODE = re.compile(r"(?:(pg|physgrad)\.)?((?:\w+\.)*\w+)(\(.*\))?", re.DOTALL)
+# Modules of the library that prose names, too.
+MODULES = ("physgrad.plot", "physgrad.problems")
+
+
+def public_names() -> dict[str, str]:
+    """What is linked: the name in code to its full name in the reference."""
+    names = {name: f"physgrad.{name}" for name in pg._HOME}
+    names |= {f"plot.{name}": f"physgrad.plot.{name}" for name in pg.plot.__all__}
+    names |= {f"problems.{name}": f"physgrad.problems.{name}" for name in PROBLEMS}
+    names |= {str(result): "physgrad.Result" for result in pg.Result}
+    return names
+
+
+PROBLEMS = ("get", "names")
+NAMES = public_names()
+
+
+def target(code: str, names: Mapping[str, str], module: str = "") -> str | None:
+    """The full name of what code names; None for code that names nothing of ours.
+
+    >>> target("pg.minimize(objective)", NAMES), target("Nobody", NAMES)
+    ('physgrad.minimize', None)
+    """
+    match = CODE.fullmatch(code.strip())
+    if not match:
+        return None
+    prefix, name, _ = match.groups()
+    head, _, member = name.partition(".")
+    inner = f"{module.removeprefix('physgrad.')}.{name}"
+    for known in (name,) if prefix else (inner, name):
+        if known in names:
+            return names[known]
+    if head in names and member and head not in ("plot", "problems"):
+        return names[head]
+    return f"physgrad.{name}" if prefix == "pg" else None
+
+
+class LinkNames(SphinxTransform):
+    """Wraps code that is a public name in a reference to it."""
+
+    default_priority = 400
+
+    def apply(self, **kwargs: Any) -> None:
+        for literal in list(self.document.findall(nodes.literal)):
+            around = list(_around(literal))
+            if any(isinstance(node, _NO_LINKS) for node in around):
+                continue
+            described = [node for node in around if isinstance(node, addnodes.desc)]
+            own = [_signature(node) for node in described]
+            module = own[0][0] if own else ""
+            full_name = target(literal.astext(), NAMES, module)
+            if full_name is None or full_name in [name for _, name in own]:
+                continue
+            reference = addnodes.pending_xref(
+                "",
+                refdomain="py",
+                reftype="obj",
+                reftarget=full_name,
+                refexplicit=True,
+                refwarn=True,
+            )
+            reference.source, reference.line = literal.source, literal.line
+            literal.replace_self(reference)
+            reference += literal
+
+
+_NO_LINKS = (addnodes.pending_xref, nodes.reference, nodes.title, addnodes.desc_signature)
+
+
+def _around(node: nodes.Node) -> list[nodes.Node]:
+    found, parent = [], node.parent
+    while parent is not None:
+        found.append(parent)
+        parent = parent.parent
+    return found
+
+
+def _signature(desc: addnodes.desc) -> tuple[str, str]:
+    """Module and full name of what a description describes."""
+    first = next(iter(desc.findall(addnodes.desc_signature)), None)
+    if first is None:
+        return "", ""
+    module = first.get("module") or ""
+    return module, f"{module}.{first.get('fullname')}"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_transform(LinkNames)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
