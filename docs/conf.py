@@ -26,6 +26,11 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["IPYTHONDIR"] = str(BUILD / "ipython")
+PROFILE = BUILD / "ipython" / "profile_default"
+PROFILE.mkdir(parents=True, exist_ok=True)
+# kernels warn of their own transport, and keep a history of what was typed
+QUIET = "c.IPKernelApp.log_level = 40\nc.HistoryManager.enabled = False\n"
+(PROFILE / "ipython_kernel_config.py").write_text(QUIET, encoding="utf-8")
 
 project = "physgrad"
 author = "physgrad contributors"
