@@ -28,7 +28,9 @@ class Commands(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         sections: list[nodes.Node] = [self.section("physgrad")]
-        sections += [self.section(f"physgrad {name}") for name in sorted(commands.commands)]
+        sections += [
+            self.section(f"physgrad {name}") for name in sorted(commands.commands)
+        ]
         return sections
 
     def section(self, title: str) -> nodes.section:

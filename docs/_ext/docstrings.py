@@ -65,7 +65,7 @@ def _inline(text: str) -> str:
         elif part.startswith("`"):
             after = parts[place + 1][:1]
             # reST ends code before punctuation and blanks only
-            end = "\\ " if after.isalnum() or after in ("_", "^") and after else ""
+            end = "\\ " if after and (after.isalnum() or after in "_^") else ""
             parts[place] = f"`{part}`{end}"
     return "".join(parts)
 

@@ -85,7 +85,12 @@ class LinkNames(SphinxTransform):
             reference += literal
 
 
-_NO_LINKS = (addnodes.pending_xref, nodes.reference, nodes.title, addnodes.desc_signature)
+_NO_LINKS = (
+    addnodes.pending_xref,
+    nodes.reference,
+    nodes.title,
+    addnodes.desc_signature,
+)
 
 
 def _around(node: nodes.Node) -> list[nodes.Node]:

@@ -69,7 +69,8 @@ def outside_faults(name: str, text: str) -> list[str]:
         fetched = Page(text).fetched
     else:
         fetched = STYLE.findall(text) + SCRIPT.findall(text)
-    return [f"{name} fetches {url}" for url in fetched if OUTSIDE.match(url)]
+    outside = dict.fromkeys(url for url in fetched if OUTSIDE.match(url))
+    return [f"{name} fetches {url}" for url in outside]
 
 
 def link_faults(pages: Mapping[str, Page], files: set[str]) -> Iterator[str]:
