@@ -7,7 +7,6 @@ example, too.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -37,16 +36,10 @@ DECIMAL = re.compile(r"(?<![\w.])\d[\d,]*\.\d+(?:e-?\d+)?")
 
 def public_names() -> set[str]:
     """Everything that has to have its place in the reference."""
-    functions = {
-        name
-        for name, value in vars(pg.problems).items()
-        if inspect.isfunction(value) and value.__module__ == "physgrad.problems"
-        if not name.startswith("_")
-    }
     return {
         *(f"physgrad.{name}" for name in pg._HOME),
         *(f"physgrad.plot.{name}" for name in pg.plot.__all__),
-        *(f"physgrad.problems.{name}" for name in functions),
+        *(f"physgrad.problems.{name}" for name in names.problem_functions()),
     }
 
 

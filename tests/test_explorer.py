@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
+import jax
 import numpy as np
 import pytest
 
 from physgrad.explorer.anatomy import RULES, anatomy
+from physgrad.explorer.code import python
 from physgrad.explorer.presets import PRESETS
 from physgrad.explorer.settings import Formulas, Settings, from_query
 from physgrad.explorer.study import preimage, study
@@ -94,6 +96,49 @@ def test_typed_formulas_are_minimized_by_the_numerical_rule():
     np.testing.assert_allclose(z[1], z[0] + 0.3 * (np.array([0, 1]) - z[0]), rtol=1e-4)
 
 
+METHODS = (
+    *("pg", "pg-numeric:solver=bfgs", "newton:step_size=1/2", "lm", "gauss-newton"),
+    *("lbfgs", "half-inverse", "adam:learning_rate=0.1"),
+)
+RULES_OF_PG = (
+    *("notebook", "numerical", "linearized,damping=0.1", "spectral,power=0.3"),
+    *("regularized,noise=0.1", "transposed", "ladder"),
+)
+COPIED = {
+    "methods": Settings(optimizers=METHODS),
+    "rules": Settings(optimizers=tuple(f"pg:inverse={rule}" for rule in RULES_OF_PG),
+                      method="pg:inverse=ladder"),
+    "options": Settings(
+        optimizers=(
+            "pg:acceptance=monotone,metric=gradient,step_size=0.01",
+            "pg:momentum=0.5,step_size=0.2",
+        ),
+        method="pg:momentum=0.5,step_size=0.2",
+        float64=True,
+    ),
+    "formulas": Settings(
+        formulas=Formulas(
+            ("x0*2.5e-1 + sin(x1)/pi**2", "x1**2 + minimum(x0, 9**9**9)"),
+            "(z0 - 1)**2 + (-z1 + 4)**2/3 + 10**30*0",
+            2,
+        )
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", COPIED.values(), ids=COPIED)
+def test_the_python_that_is_copied_does_the_same(settings, capsys):
+    shown, ran = study(settings), {}
+    with jax.enable_x64(settings.float64):
+        exec(compile(python(settings), "copied.py", "exec"), ran)
+    jax.config.update("jax_enable_x64", False)
+    for name, run in shown.runs.items():
+        same = ran["comparison"][name].trajectory["x"]
+        eps = 1e-12 if settings.float64 else 1e-4
+        np.testing.assert_allclose(same, run.trajectory["x"], rtol=eps, atol=eps)
+    assert "method" in capsys.readouterr().out
+
+
 def test_a_start_in_z_is_pulled_back():
     assert preimage(TOY, (1.0, 4.0)) == pytest.approx((1.0, 2.0))
     with pytest.raises(ValueError, match="the inverse failed"):
@@ -127,8 +172,8 @@ def test_all_figures_draw_from_the_same_iterates():
         np.testing.assert_array_equal(data["loss"], run.trajectory.losses)
     linked.show_iterate("newton", 4)
     loss = comparison["newton"].trajectory.losses[4]
-    np.testing.assert_array_equal(np.asarray(linked.mark.data["loss"]), [loss])
-    row, table = linked.all.selected.indices[0], linked.all.data
+    np.testing.assert_array_equal(np.asarray(linked.iterates.mark.data["loss"]), [loss])
+    row, table = linked.iterates.all.selected.indices[0], linked.iterates.all.data
     assert str(np.asarray(table["method"])[row]) == "newton"
     assert int(np.asarray(table["step"])[row]) == 4
     shown = {space: set(labels.data["text"]) for space, labels in linked.labels.items()}

@@ -5,12 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import physgrad as pg
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def last_frame(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert getattr(image, "n_frames", 1) == 11  # the start and ten steps
+        image.seek(10)
+        return np.asarray(image.convert("RGB"))
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -31,6 +40,10 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert report.noise is not None and report.noise.uncertainty is not None
     first, second = report.noise.uncertainty.deviations
     assert f"standard deviations of x: {first:.3g}, {second:.3g}" in README
+    made, shown = (tmp_path / "trajectories.gif", ROOT / "docs/trajectories.gif")
+    assert shown.stat().st_size < 200_000
+    frames = [last_frame(path) for path in (made, shown)]
+    assert np.mean(frames[0] != frames[1]) < 0.01  # rounding may move a pixel
     got = f"amplitude {fitted.x['amplitude']:.2f}, rate {fitted.x['rate']:.2f}"
     assert got in README
 

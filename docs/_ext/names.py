@@ -7,6 +7,7 @@ becomes a link to nowhere, which `nitpicky` reports.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,16 +24,26 @@ CODE = re.compile(r"(?:(pg|physgrad)\.)?((?:\w+\.)*\w+)(\(.*\))?", re.DOTALL)
 MODULES = ("physgrad.plot", "physgrad.problems")
 
 
+def problem_functions() -> list[str]:
+    """The public functions of `physgrad.problems`."""
+    return [
+        name
+        for name, value in vars(pg.problems).items()
+        if inspect.isfunction(value) and value.__module__ == "physgrad.problems"
+        if not name.startswith("_")
+    ]
+
+
 def public_names() -> dict[str, str]:
     """What is linked: the name in code to its full name in the reference."""
+    functions = problem_functions()
     names = {name: f"physgrad.{name}" for name in pg._HOME}
     names |= {f"plot.{name}": f"physgrad.plot.{name}" for name in pg.plot.__all__}
-    names |= {f"problems.{name}": f"physgrad.problems.{name}" for name in PROBLEMS}
+    names |= {f"problems.{name}": f"physgrad.problems.{name}" for name in functions}
     names |= {str(result): "physgrad.Result" for result in pg.Result}
     return names
 
 
-PROBLEMS = ("get", "names")
 NAMES = public_names()
 
 

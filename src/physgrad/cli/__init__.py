@@ -16,6 +16,7 @@ import click
 
 from physgrad.cli.checking import check_command
 from physgrad.cli.comparing import compare_command
+from physgrad.cli.exploring import explore_command
 from physgrad.cli.process import (
     CLOSED_PIPE,
     SUCCESS,
@@ -87,3 +88,4 @@ def problems_command(as_json: bool) -> int:
 
 commands.add_command(compare_command)
 commands.add_command(check_command)
+commands.add_command(explore_command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 RESULT_FILES = ("results.json", "results.npz")
 """As in `comparison.archive`, which loads JAX."""
+REPORT = "report.html"
 MOST_ITERATES = 10_000_000
 """Of all runs together: a few gigabytes of results."""
 
@@ -63,6 +65,9 @@ MOST_ITERATES = 10_000_000
 )
 @click.option("--float64", is_flag=True, help="Compute in double precision.")
 @click.option("--out", metavar="DIR", help="Save results and figures in DIR.")
+@click.option(
+    "--report", is_flag=True, help="Write report.html in DIR, too: it opens offline."
+)
 @click.option("--force", is_flag=True, help="Replace older results in DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def compare_command(
@@ -73,6 +78,7 @@ def compare_command(
     steps: str,
     float64: bool,
     out: str | None,
+    report: bool,
     force: bool,
     as_json: bool,
 ) -> int:
@@ -84,10 +90,15 @@ def compare_command(
         num_steps = _steps(steps, len(named))
     if out is not None:
         _check_folder(out, force)  # before anything runs: no hours lost
+    elif report:
+        raise click.UsageError("--report needs a folder to write in: add --out DIR")
+    command = _command(problem, optimizers, start, steps, float64) if report else None
+    if report:
+        _load_report()
     comparison = _compare(problem, named, x0, num_steps, float64)
     try:
         with uninterrupted():
-            saved = [] if out is None else _save(comparison, out, force)
+            saved = [] if out is None else _save(comparison, out, force, command)
     finally:  # what was computed is shown, whatever the disk says
         print_text(comparison.to_json() if as_json else _text(comparison))
     if saved and not as_json:
@@ -168,13 +179,45 @@ def _check_folder(out: str, force: bool) -> None:
         check_folder(out, force=force, names=RESULT_FILES)
 
 
-def _save(comparison: Comparison, out: str, force: bool) -> list[str]:
-    """Save results and figures in one piece; the names of the files."""
+def _command(
+    problem: str,
+    optimizers: tuple[str, ...],
+    start: str | None,
+    steps: str,
+    float64: bool,
+) -> str:
+    """What to type for the same comparison."""
+    words = ["physgrad", "compare", problem]
+    for text in optimizers or DEFAULT_OPTIMIZERS:
+        words += ["--optimizer", text]
+    words += ["--steps", steps]
+    words += [] if start is None else ["--start", start]
+    return shlex.join([*words, "--float64"] if float64 else words)
+
+
+def _load_report() -> Any:
+    """`plot.report`, or what to install for it, before anything runs."""
+    from physgrad import plot
+
+    with wrong_use(MissingExtra):
+        return plot.report
+
+
+def _save(
+    comparison: Comparison, out: str, force: bool, command: str | None
+) -> list[str]:
+    """Save results and figures in one piece; the names of the files.
+
+    With a `command` that makes the same again, there is a report, too.
+    """
     from physgrad.comparison.comparison import save_comparison
 
-    figures: Mapping[str, bytes] = {}
+    figures: dict[str, bytes] = {}
     try:
-        figures = _figures(comparison)
+        figures |= _figures(comparison)
+        if command is not None:
+            page = _load_report()(comparison, command=command)
+            figures[REPORT] = page.encode()
     finally:  # a figure that cannot be drawn does not cost the results
         try:
             with _folder_errors(out):

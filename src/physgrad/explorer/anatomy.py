@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +16,7 @@ from physgrad.inverses.flat import Flat, Scalar
 from physgrad.inverses.linearized import LinearizedInverse
 from physgrad.inverses.rule import Inverse
 from physgrad.inverses.transposed import TransposedInverse
+from physgrad.loop import compiled
 from physgrad.objective.objective import FlatObjective
 from physgrad.objective.z_step import as_z_metric
 from physgrad.optimizer.optimizer import Step
@@ -71,7 +71,7 @@ def anatomy(settings: Settings, comparison: Comparison) -> Anatomy:
     spaces = comparison[settings.method].trajectory.spaces
     way = flat_points(next(iter(spaces.values())))
     step = min(settings.step, len(way) - 1)
-    with jax.enable_x64(settings.float64):
+    with jax.enable_x64(settings.float64), compiled.quick_to_compile():
         objective = subject_of(settings).objective
         flat, _ = objective.flatten(comparison.start)
         rules = {
@@ -80,8 +80,8 @@ def anatomy(settings: Settings, comparison: Comparison) -> Anatomy:
             "P^-1": flat.rule,
         }
         x = jnp.asarray(way[step])
-        z, loss, gradient, target, landed = _taken_apart(
-            flat, x, jnp.asarray(size, x.dtype), metric, rules
+        (z, loss, gradient, target, landed), _ = compiled.run(
+            _taken_apart, flat, x, jnp.asarray(size, x.dtype), metric, rules
         )
     return Anatomy(
         settings.method,
@@ -96,7 +96,6 @@ def anatomy(settings: Settings, comparison: Comparison) -> Anatomy:
     )
 
 
-@eqx.filter_jit
 def _taken_apart(
     objective: FlatObjective,
     x: Flat,

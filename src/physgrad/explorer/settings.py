@@ -28,6 +28,8 @@ MOST_STEPS = 1000
 MOST_METHODS = 8
 MOST_ENTRIES = 3
 """Of x and of z, where they are typed."""
+MOST_NUMBERS = 64
+"""In the start: it stands in the address."""
 LARGEST = 1e12
 """Of an entry of the start: far beyond any picture."""
 _KEYS = ("problem", "z", "loss", "start", "optimizer", "steps", "float64")
@@ -89,6 +91,11 @@ class Settings:
     def __post_init__(self) -> None:
         inverses = () if self.formulas else problem_card(self.problem).inverses
         entries = self.entries
+        if entries > MOST_NUMBERS:
+            raise ValueError(
+                f"the page shows problems of up to {MOST_NUMBERS} entries of x, got "
+                f"{entries}: use physgrad.compare and physgrad.plot"
+            )
         if len(self.start) != entries:
             raise ValueError(
                 f"the start must have {entries} entries, got {len(self.start)}"

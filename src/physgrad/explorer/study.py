@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jax.typing import DTypeLike
+from jaxtyping import PyTree
 
 from physgrad import problems
 from physgrad.comparison.comparison import Comparison, compare
 from physgrad.explorer.settings import Formulas, Settings
 from physgrad.expressions import parse
 from physgrad.inverses.rule import Inverse
+from physgrad.loop.compiled import quick_to_compile
 from physgrad.loop.host import minimize
 from physgrad.objective.losses import SquaredLoss
 from physgrad.objective.objective import Objective
@@ -33,10 +36,12 @@ class Subject:
     """What is minimized."""
 
     objective: Objective
+    like: PyTree
+    """An x, for its structure and dtypes."""
     inverses: Mapping[str, Inverse]
     problem: str | None
-    solution: Any
-    direction: Any
+    solution: PyTree | None
+    direction: PyTree | None
 
 
 class Typed:
@@ -48,6 +53,11 @@ class Typed:
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Those that the formulas use."""
+        return frozenset().union(*(formula.names for formula in self._formulas))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Typed) and other._key == self._key
@@ -68,22 +78,44 @@ class TypedLoss(Typed):
 
 
 def subject_of(settings: Settings) -> Subject:
-    """What the settings ask to minimize."""
+    """What the settings ask to minimize.
+
+    **Raises:** `ValueError` for formulas that leave x or z out.
+    """
     return _subject(settings.problem, settings.formulas, settings.float64)
 
 
 @functools.lru_cache(KEPT)
 def _subject(problem: str, formulas: Formulas | None, float64: bool) -> Subject:
-    if formulas is not None:
-        forward = Typed(formulas.z, tuple(formulas.x_names))
-        loss = TypedLoss((formulas.loss,), tuple(formulas.z_names))
-        objective = Objective(Simulator(forward), loss)
-        return Subject(objective, {}, None, None, None)
     dtype = jnp.float64 if float64 else jnp.float32
+    if formulas is not None:
+        return _typed_subject(formulas, dtype)
     known = problems.get(problem, dtype)
     return Subject(
-        known.objective, known.inverses, known.name, known.solution, known.direction
+        known.objective,
+        known.start,
+        known.inverses,
+        known.name,
+        known.solution,
+        known.direction,
     )
+
+
+def _typed_subject(formulas: Formulas, dtype: DTypeLike) -> Subject:
+    forward = Typed(formulas.z, tuple(formulas.x_names))
+    loss = TypedLoss((formulas.loss,), tuple(formulas.z_names))
+    for typed, what, space in ((forward, "z", "x"), (loss, "L", "z")):
+        if not typed.variables:
+            raise ValueError(f"{what} does not depend on {space}: use {space}0 in it")
+    _forget_old_programs()
+    objective = Objective(Simulator(forward), loss)
+    return Subject(objective, jnp.ones(formulas.entries, dtype), {}, None, None, None)
+
+
+def _forget_old_programs() -> None:
+    """JAX keeps what it traced for each formula; drop it now and then."""
+    if _subject.cache_info().misses % KEPT == KEPT - 1:
+        jax.clear_caches()
 
 
 def study(settings: Settings) -> Comparison:
@@ -91,7 +123,7 @@ def study(settings: Settings) -> Comparison:
 
     **Raises:** `ValueError`, `TypeError` for what the library refuses; `MissingExtra`.
     """
-    with jax.enable_x64(settings.float64):
+    with jax.enable_x64(settings.float64), quick_to_compile():
         subject = subject_of(settings)
         comparison = compare(
             subject.objective,
@@ -107,9 +139,10 @@ def study(settings: Settings) -> Comparison:
     return dataclasses.replace(comparison, optimizers=described)
 
 
-def start_of(settings: Settings) -> jax.Array:
-    """x0, in the dtype that is asked for."""
-    return jnp.asarray(settings.start, jnp.float64 if settings.float64 else jnp.float32)
+def start_of(settings: Settings) -> PyTree:
+    """x0, as the x of the subject is."""
+    flat, unravel = ravel_pytree(subject_of(settings).like)
+    return unravel(jnp.asarray(settings.start, flat.dtype))
 
 
 def _optimizer(settings: Settings, key: str) -> Optimizer:
@@ -122,10 +155,12 @@ def preimage(settings: Settings, z: Sequence[float]) -> tuple[float, ...]:
 
     **Raises:** `ValueError` in the words of the library where it does not get there.
     """
-    with jax.enable_x64(settings.float64):
+    with jax.enable_x64(settings.float64), quick_to_compile():
         simulator, start = subject_of(settings).objective.simulator, start_of(settings)
-        objective = Objective(simulator, SquaredLoss(jnp.asarray(z, start.dtype)))
+        flat, unravel = ravel_pytree(simulator(start))
+        target = unravel(jnp.asarray(z, flat.dtype))
+        objective = Objective(simulator, SquaredLoss(target))
         run = minimize(objective, PhysicalGradient(1.0), start, 1, progress=False)
     if run.result is not Result.completed:
         raise ValueError(run.message)
-    return tuple(float(entry) for entry in run.x)
+    return tuple(float(entry) for entry in ravel_pytree(run.x)[0])

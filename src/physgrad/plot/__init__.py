@@ -3,7 +3,11 @@
 - `compare`: the trajectories of a comparison in x, z or a space between.
 - `three_spaces`: one step of each method through x -> z -> L.
 - `losses`: the loss of each run against steps or evaluations.
-- `figures`: all of them as PNG and SVG files.
+- `fields`: images or lines side by side, and how they differ.
+- `spectrum`: the singular values of a Jacobian, from what `check` found.
+- `animate`: trajectories step by step, as an animated GIF.
+- `report`: a comparison as one HTML file that shows it offline (extra "app").
+- `figures`: all still pictures of a comparison as PNG and SVG files.
 
 They draw on `matplotlib.figure.Figure` objects of their own, or on the `ax` they are
 given; pyplot is not involved, and the settings of matplotlib stay as they are.
@@ -19,19 +23,37 @@ from typing import TYPE_CHECKING, Any
 from physgrad.results import MissingExtra
 
 if TYPE_CHECKING:
+    from physgrad.plot.animation import animate
+    from physgrad.plot.field_panels import fields
     from physgrad.plot.files import figures
     from physgrad.plot.loss_axes import losses
     from physgrad.plot.panels import three_spaces
+    from physgrad.plot.report_file import report
+    from physgrad.plot.singular_values import spectrum
     from physgrad.plot.trajectories import compare
 
-__all__ = ["compare", "figures", "losses", "three_spaces"]
+__all__ = [
+    "animate",
+    "compare",
+    "fields",
+    "figures",
+    "losses",
+    "report",
+    "spectrum",
+    "three_spaces",
+]
 
 _HOME = {
+    "animate": "animation",
     "compare": "trajectories",
+    "fields": "field_panels",
     "figures": "files",
     "losses": "loss_axes",
+    "report": "report_file",
+    "spectrum": "singular_values",
     "three_spaces": "panels",
 }
+_EXTRAS = {"matplotlib": "plot", "bokeh": "app"}
 
 
 def __getattr__(name: str) -> Any:
@@ -40,9 +62,10 @@ def __getattr__(name: str) -> Any:
     try:
         home = importlib.import_module(f"physgrad.plot.{_HOME[name]}")
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRAS:
             raise
-        raise MissingExtra("matplotlib", "plot", f"plot.{name}") from error
+        raise MissingExtra(missing, _EXTRAS[missing], f"plot.{name}") from error
     value = getattr(home, name)
     globals()[name] = value
     return value

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Iterator
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,6 +12,7 @@ from physgrad.comparison.comparison import Comparison
 from physgrad.objective.objective import Objective
 from physgrad.plot.loss_axes import losses
 from physgrad.plot.panels import draw_panels, first_steps
+from physgrad.plot.settings import own_settings
 from physgrad.plot.space import (
     checked_comparison,
     end_spaces,
@@ -25,15 +24,11 @@ from physgrad.plot.style import kind_of
 from physgrad.plot.trajectories import Scene
 
 DPI = 160
-# Matplotlib reads these from its settings only; they are put back afterwards.
-SETTINGS = {"fonttype": "none", "hashsalt": "physgrad"}
 # Picture name to the kinds of methods in it, all of which it takes.
 SELECTIONS = {
     "x": {"x_gd": {"gd"}, "x_gd_newton": {"gd", "newton"}},
     "z": {"z_pg": {"pg"}},
 }
-# Settings belong to the whole process: one thread at a time may change them.
-_LOCK = threading.Lock()
 
 
 def figures(
@@ -53,9 +48,7 @@ def figures(
     matplotlib.
     """
     checked_comparison(comparison)
-    with _LOCK, matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rc("svg", **SETTINGS)
+    with own_settings():
         return {
             f"{name}.{form}": _content(figure, form)
             for name, figure in _drawn(comparison, objective)

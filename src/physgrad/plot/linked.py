@@ -6,32 +6,36 @@ pointed at in one of them is marked in all, and in the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from bokeh.models import (
     Arrow,
     ColumnDataSource,
     CustomJS,
-    DataTable,
     HoverTool,
     LabelSet,
-    NumberFormatter,
-    TableColumn,
+    Range1d,
     VeeHead,
 )
 from bokeh.plotting import figure
 from bokeh.plotting.contour import contour_data
 
 from physgrad.comparison.comparison import Comparison
+from physgrad.objective.objective import Objective
+from physgrad.plot.iterates import Iterates
 from physgrad.plot.levels import Field, level_values
-from physgrad.plot.space import Plane, plane_of, widest_pair
+from physgrad.plot.linked_data import iterates_of, level_labels, pairs_of, points_of
+from physgrad.plot.space import Plane, line_of, plane_of
 from physgrad.plot.style import Style, styles
 from physgrad.plot.view import View, view_of
-from physgrad.trajectory import Run
 
-INK, PAPER, GRID, LEVEL = "#1B1E23", "#FFFFFF", "#E3E5E8", "#8A9098"
+LEVEL, WRITING = "#8A9098", "#767C85"
+"""Of level lines and of what is written on them: to be told on light and dark."""
+INNER, OUTER = "#1B1E23", "#FFFFFF"
+"""A line of the one within the other is seen on both."""
 MARKERS = {
     "o": "circle",
     "s": "square",
@@ -48,14 +52,14 @@ MARKERS = {
 }
 """Matplotlib's letters and Bokeh's words."""
 HEIGHT = 380
+CURVE = 241
+"""Points of a curve of L."""
 AXES = {
     "step": "steps",
     "evaluations": "evaluations of all kinds, spread evenly",
     "seconds": "seconds, spread evenly, without compiling",
 }
 """What losses are shown against, and how that is said."""
-# A loss below this part of the first one is drawn there: a log axis has no zero.
-SMALLEST = 1e-40
 
 
 class Linked:
@@ -64,34 +68,47 @@ class Linked:
     `update` changes the data in place, so that a page redraws what has changed only.
     """
 
-    def __init__(self, comparison: Comparison):
+    def __init__(
+        self,
+        comparison: Comparison,
+        objective: Objective | None = None,
+        iterates: Iterates | None = None,
+    ):
+        """`objective`: for level lines, where the comparison does not know it;
+        `iterates`: what other figures were drawn from before."""
+        self._objective = objective
+        self.iterates = Iterates() if iterates is None else iterates
         self.names = list(comparison.runs)
         self.styles = styles(comparison.optimizers)
-        self.spaces = [
-            space
-            for space in next(iter(comparison.runs.values())).trajectory.spaces
-            if widest_pair(comparison, space)
-        ]
-        self.planes = _planes(comparison, self.spaces)
+        self.pairs = pairs_of(comparison)
+        self.planes = self._planes(comparison)
         self.views: dict[str, View] = {}
         self.fields: dict[str, Field] = {}
         self.sources = {name: ColumnDataSource() for name in self.names}
-        self.mark = ColumnDataSource()
-        self.all = ColumnDataSource()
-        self.starts = {space: ColumnDataSource() for space in self.spaces}
-        self.solutions = {space: ColumnDataSource() for space in self.spaces}
-        self.labels = {space: ColumnDataSource() for space in self.spaces}
+        self.stops = ColumnDataSource()
+        self.starts = {space: ColumnDataSource() for space in self.pairs}
+        self.solutions = {space: ColumnDataSource() for space in self.pairs}
+        self.labels = {space: ColumnDataSource() for space in self.pairs}
         self.contours: dict[str, Any] = {}
+        self.rings: dict[str, Any] = {}
+        self.wanted = {space: (Range1d(), Range1d()) for space in self.pairs}
         self._fill(comparison)
-        self.figures = {space: self._space(space) for space in self.spaces}
+        self.figures = {space: self._space(space) for space in self.pairs}
         self.losses = {against: self._losses(against) for against in AXES}
-        self.table = self._table()
         self.look_again(comparison)
 
-    def update(self, comparison: Comparison) -> None:
-        """New iterates of the same methods; what is seen of each space stays."""
-        self.planes = _planes(comparison, self.spaces)
-        self._fill(comparison)
+    def shows(self, comparison: Comparison) -> bool:
+        """Whether `update` will do: the methods are the same but for their numbers."""
+        return styles(comparison.optimizers) == self.styles
+
+    def update(self, comparison: Comparison, *, held: str | None = None) -> None:
+        """New iterates of the same methods; what is seen of each space stays.
+
+        **Arguments:** `held`: the space whose start is being dragged; its ring is left
+        where it is.
+        """
+        self.planes = self._planes(comparison)
+        self._fill(comparison, held)
 
     def look_again(self, comparison: Comparison) -> None:
         """Choose what is seen of each space, and draw level lines there."""
@@ -103,12 +120,17 @@ class Linked:
                 (points, comparison[name].trajectory.losses)
                 for name, points in plane.points.items()
             ]
-            view = view_of(plane.landmarks, runs, first, ratio=1.0)
-            shown = self.figures[space]
-            shown.x_range.update(start=float(view.low[0]), end=float(view.high[0]))
-            shown.y_range.update(start=float(view.low[1]), end=float(view.high[1]))
+            is_line = len(self.pairs[space]) == 1
+            ratio = None if is_line else 1.0
+            view = view_of(plane.landmarks, runs, first, ratio)
             self.views[space] = view
-            self._draw_levels(space, plane, view, values)
+            for place, wanted in enumerate(self.wanted[space]):
+                low, high = float(view.low[place]), float(view.high[place])
+                wanted.update(start=low, end=high)
+            if is_line:
+                self._draw_curve(space, plane, view)
+            else:
+                self._draw_levels(space, plane, view, values)
 
     def contains_start(self) -> bool:
         """Whether the start is within what is seen of each space."""
@@ -121,68 +143,97 @@ class Linked:
         """Mark an iterate of a run in all figures and in the table."""
         data: dict[Any, Any] = dict(self.sources[name].data)
         step = min(step, len(data["step"]) - 1)
-        self.mark.update(data={key: [column[step]] for key, column in data.items()})
-        self.all.selected.update(indices=[int(data["row"][step])])
+        self.iterates.choose(int(data["row"][step]))
 
-    def _fill(self, comparison: Comparison) -> None:
+    def _planes(self, comparison: Comparison) -> dict[str, Plane]:
+        return {
+            space: plane_of(comparison, space, self._objective, pair)
+            if len(pair) == 2
+            else line_of(comparison, space, self._objective)
+            for space, pair in self.pairs.items()
+        }
+
+    def _fill(self, comparison: Comparison, held: str | None = None) -> None:
         tables: list[dict[str, Any]] = []
         for name, run in comparison.runs.items():
             row = sum(len(table["step"]) for table in tables)
-            tables.append(_iterates(name, run, row, self.planes))
+            tables.append(iterates_of(name, run, row, self.planes))
             self.sources[name].update(data=tables[-1])
         joined = {
             key: np.concatenate([table[key] for table in tables]) for key in tables[0]
         }
-        self.all.update(data=joined)
-        self.mark.update(data={key: column[:1] for key, column in joined.items()})
+        lasts = np.cumsum([len(table["step"]) for table in tables]) - 1
+        failed = [
+            last
+            for last, run in zip(lasts, comparison.runs.values(), strict=True)
+            if not run.ok
+        ]
+        self.stops.update(data={key: column[failed] for key, column in joined.items()})
+        axis_names = {space: plane.axis_names for space, plane in self.planes.items()}
+        self.iterates.fill(joined, axis_names)
         for space, plane in self.planes.items():
-            self.starts[space].update(data=_points([plane.start]))
+            if space != held:
+                self.starts[space].update(data=points_of([plane.start]))
             known = [] if plane.solution is None else [plane.solution]
-            self.solutions[space].update(data=_points(known))
+            self.solutions[space].update(data=points_of(known))
 
     def _space(self, space: str) -> figure:
         across, up = self.planes[space].axis_names
-        shown = _figure(f"{space}-space", across, up)
-        for name in self.names:
-            self._run(shown, name, f"{space} 0", f"{space} 1", arrows=space)
-        shown.scatter(
-            "x", "y", source=self.solutions[space], marker="cross", size=16,
-            line_color=INK, line_width=2, name="solution",
-        )  # fmt: skip
-        shown.scatter(
-            "x", "y", source=self.starts[space], marker="circle", size=13,
-            line_color=INK, fill_color=PAPER, line_width=2.5, name="start",
-        )  # fmt: skip
-        self._add_mark(shown, f"{space} 0", f"{space} 1")
+        ranges = {"x_range": Range1d(), "y_range": Range1d()}
+        shown = plain_figure(f"{space}-space", across, up, **ranges)
+        at = f"{space} 0", f"{space} 1"
+        runs = [self._run(shown, name, *at, arrows=space) for name in self.names]
+        _outlined(shown, "cross", self.solutions[space], size=16, name="solution")
+        self.rings[space] = _outlined(
+            shown, "circle", self.starts[space], size=13, name="start"
+        )
+        self._add_marks(shown, at, runs)
+        across, up = self.wanted[space]
+        equal = len(self.pairs[space]) == 2  # L has another unit than x
+        links = {"plot": shown, "across": across, "up": up, "equal": equal}
+        fit = CustomJS(args=links, code=_FIT)
+        for model, names in (
+            (shown, ("inner_width", "inner_height")),
+            (across, ("start", "end")),
+            (up, ("start", "end")),
+        ):
+            for name in names:
+                model.js_on_change(name, fit)
         legend = shown.legend[0]
-        legend.update(orientation="horizontal", border_line_color=None, padding=2)
+        legend.update(
+            orientation="horizontal",
+            border_line_color=None,
+            padding=2,
+            background_fill_alpha=0.0,
+        )
         legend.ncols = 4
         shown.add_layout(legend, "above")
         return shown
 
     def _losses(self, against: str) -> figure:
         log = "linear" if against == "step" else "log"
-        shown = _figure(
+        shown = plain_figure(
             "loss", AXES[against], "L", y_axis_type="log", x_axis_type=log, height=300
         )
-        for name in self.names:
-            self._run(shown, name, against, "shown loss")
-        self._add_mark(shown, against, "shown loss")
+        at = against, "shown loss"
+        runs = [self._run(shown, name, *at) for name in self.names]
+        self._add_marks(shown, at, runs)
         shown.legend[0].visible = False  # that of the spaces stands beside it
         return shown
 
     def _run(
         self, shown: figure, name: str, x: str, y: str, arrows: str | None = None
-    ) -> None:
+    ) -> Any:
         source, style = self.sources[name], self.styles[name]
         shown.line(
             x, y, source=source, line_color=style.color, line_width=2 * style.width,
             line_dash=_dash(style), legend_label=name,
         )  # fmt: skip
         marks = shown.scatter(
-            x, y, source=source, marker=MARKERS[style.marker], size=9,
+            x, y, source=source, marker=MARKERS[style.marker],
+            size=13 if style.marker == "D" else 9,  # diamonds are narrow
             line_color=style.color, legend_label=name, name=f"iterates of {name}",
-            fill_color=PAPER if style.hollow else style.color,
+            fill_color=None if style.hollow else style.color,
         )  # fmt: skip
         marks.nonselection_glyph = marks.glyph
         if arrows is not None:
@@ -194,20 +245,42 @@ class Linked:
             )  # fmt: skip
             arrow.update(line_color=None)  # the line itself is drawn above
             shown.add_layout(arrow)
-        offer = {"from": source, "to": self.mark, "all": self.all}
+        return marks
+
+    def _add_marks(self, shown: figure, at: tuple[str, str], runs: list[Any]) -> None:
+        """Marks: of the chosen iterate, of the ends of failed runs, of the pointer."""
+        _outlined(shown, "circle", self.iterates.mark, size=21, name="mark", at=at)
+        _outlined(shown, "circle_x", self.stops, size=15, name="stops", at=at)
+        shown.add_layout(
+            LabelSet(
+                x=at[0], y=at[1], text="result", source=self.stops, y_offset=-26,
+                text_align="center", text_font_size="12px", text_color=WRITING,
+            )
+        )  # fmt: skip
+        links = {"mark": self.iterates.mark, "all": self.iterates.all}
         shown.add_tools(
             HoverTool(
-                renderers=[marks],
+                renderers=runs,
                 tooltips=[("", "@method, step @step"), ("L", "@loss{0.0000e+0}")],
-                callback=CustomJS(args=offer, code=_MARK),
+                callback=CustomJS(args=links, code=_POINT),
             )
         )
 
-    def _add_mark(self, shown: figure, x: str, y: str) -> None:
-        shown.scatter(
-            x, y, source=self.mark, marker="circle", size=20, fill_alpha=0.0,
-            line_color=INK, line_width=2.5, name="mark",
-        )  # fmt: skip
+    def _draw_curve(self, space: str, plane: Plane, view: View) -> None:
+        """L over a space of one entry."""
+        if plane.loss is None:
+            return
+        low, high = float(view.low[0]), float(view.high[0])
+        across = np.linspace(1.6 * low - 0.6 * high, 1.6 * high - 0.6 * low, CURVE)
+        dtype = jax.dtypes.canonicalize_dtype(plane.dtype)
+        heights = jax.jit(jax.vmap(plane.loss))(jnp.asarray(across[:, None], dtype))
+        data = {"x": across, "y": np.asarray(heights, float)}
+        if space not in self.contours:
+            source = ColumnDataSource(data)
+            line = self.figures[space].line("x", "y", source=source, line_color=LEVEL)
+            line.level = "underlay"
+            self.contours[space] = line
+        self.contours[space].data_source.update(data=data)
 
     def _draw_levels(
         self, space: str, plane: Plane, view: View, values: np.ndarray
@@ -215,11 +288,12 @@ class Linked:
         if plane.loss is None or len(values) < 1:
             return
         field = self.fields.setdefault(space, Field(plane.loss, plane.dtype))
-        across, up, heights = field(view)
+        around = np.array([0.6, 0.2]) * (view.high - view.low)
+        across, up, heights = field(View(view.low - around, view.high + around))
         lines = contour_data(
             across, up, heights, list(values), want_fill=False, want_line=True
         )
-        self.labels[space].update(data=_level_labels(lines.line_data, values))
+        self.labels[space].update(data=level_labels(lines.line_data, values))
         if space in self.contours:
             self.contours[space].set_data(lines)
             return
@@ -231,102 +305,41 @@ class Linked:
         shown.add_layout(
             LabelSet(
                 x="x", y="y", text="text", source=self.labels[space],
-                text_font_size="10px", text_color=INK, text_align="center",
-                text_baseline="middle", background_fill_color=PAPER,
+                text_font_size="10px", text_color=WRITING, text_align="center",
+                text_baseline="bottom",
             )
         )  # fmt: skip
 
-    def _table(self) -> DataTable:
-        """Every iterate of every run; a click on a heading sorts."""
-        exact = NumberFormatter(format="0.000000e+0")
-        columns = [
-            TableColumn(field="method", title="method", width=130),
-            TableColumn(field="step", title="step", width=50),
-            TableColumn(field="loss", title="L", formatter=exact, width=110),
-        ]
-        for space, plane in self.planes.items():
-            for place, name in enumerate(plane.axis_names):
-                field = f"{space} {place}"
-                columns.append(
-                    TableColumn(field=field, title=name, formatter=exact, width=110)
-                )
-        columns.append(TableColumn(field="result", title="result", width=130))
-        return DataTable(
-            source=self.all, columns=columns, height=260, index_position=None,
-            sizing_mode="stretch_width", sortable=True, selectable=True,
-        )  # fmt: skip
 
-
-# The row of an iterate that is pointed at, copied to the mark; its row in the table.
-_MARK = """
+# All that is wanted is in view; where the axes are of one kind, they have one unit,
+# whatever the shape of the picture.
+_FIT = """
+const [width, height] = [plot.inner_width, plot.inner_height];
+if (!(width > 0 && height > 0)) return;
+const units = [(across.end - across.start) / width, (up.end - up.start) / height];
+if (equal) units.fill(Math.max(...units));
+for (const [range, wanted, half] of [
+    [plot.x_range, across, units[0] * width / 2],
+    [plot.y_range, up, units[1] * height / 2],
+]) {
+    const middle = (wanted.start + wanted.end) / 2;
+    range.setv({start: middle - half, end: middle + half});
+}
+"""
+# Pointing at an iterate selects it. All runs share the start: there the method that is
+# marked stays.
+_POINT = """
 const found = cb_data.index.indices;
 if (found.length > 0) {
-    const row = found[0], data = {};
-    for (const key of Object.keys(from.data)) data[key] = [from.data[key][row]];
-    to.data = data;
-    all.selected.indices = [data.row[0]];
+    const data = cb_data.renderer.data_source.data, row = found[0];
+    const other = data.step[row] == 0 && mark.data.method[0] != data.method[row];
+    if (!other) all.selected.indices = [data.row[row]];
 }
 """
 
 
-def _planes(comparison: Comparison, spaces: Iterable[str]) -> dict[str, Plane]:
-    return {
-        space: plane_of(comparison, space, coordinates=widest_pair(comparison, space))
-        for space in spaces
-    }
-
-
-def _iterates(
-    name: str, run: Run, row: int, planes: Mapping[str, Plane]
-) -> dict[str, Any]:
-    """The columns of a run; `row`: where it begins in the table of all."""
-    count = len(run.trajectory)
-    steps = np.asarray(run.trajectory.steps, float)
-    losses = np.asarray(run.trajectory.losses, float)
-    part = steps / max(run.num_steps, 1)
-    least = SMALLEST * max(abs(float(losses[0])), 1e-200)
-    data: dict[str, Any] = {
-        "method": np.repeat(name, count),
-        "step": steps.astype(int),
-        "row": row + np.arange(count),
-        "loss": losses,
-        "shown loss": np.where(losses > 0, np.maximum(losses, least), np.nan),
-        "evaluations": 1 + part * (sum(run.evaluations.values()) - 1),
-        "seconds": np.maximum(part, 0.5 / max(run.num_steps, 1)) * run.seconds.run,
-        "result": np.where(np.arange(count) == count - 1, str(run.result), ""),
-    }
-    for space, plane in planes.items():
-        points = np.asarray(plane.points[name], float)
-        ahead = np.concatenate([points[1:], np.full((1, 2), np.nan)])
-        for place in range(2):
-            data[f"{space} {place}"] = points[:, place]
-            # an arrow head in the middle of each step
-            half = (points[:, place] + ahead[:, place]) / 2
-            data[f"{space} {place} half"] = half
-    return data
-
-
-def _points(points: list[np.ndarray]) -> dict[str, Any]:
-    return {"x": [p[0] for p in points], "y": [p[1] for p in points]}
-
-
-def _level_labels(lines: Any, values: np.ndarray) -> dict[str, Any]:
-    """One label for each level, in the middle of its longest line."""
-    labels: dict[str, list[Any]] = {"x": [], "y": [], "text": []}
-    for value, xs, ys in zip(values, lines.xs, lines.ys, strict=True):
-        if len(xs) == 0:
-            continue
-        breaks = np.flatnonzero(np.isnan(xs))
-        pieces = np.split(np.arange(len(xs)), breaks)
-        longest = max(pieces, key=len)
-        middle = longest[len(longest) // 2]
-        labels["x"].append(float(xs[middle]))
-        labels["y"].append(float(ys[middle]))
-        labels["text"].append(f"{value:g}")
-    return labels
-
-
-def _figure(title: str, across: str, up: str, **more: Any) -> figure:
+def plain_figure(title: str, across: str, up: str, **more: Any) -> figure:
+    """A figure as all of them are, still empty."""
     settings: dict[str, Any] = dict(height=HEIGHT) | more
     shown = figure(
         title=title,
@@ -335,13 +348,31 @@ def _figure(title: str, across: str, up: str, **more: Any) -> figure:
         sizing_mode="stretch_width",
         min_width=300,
         tools="pan,wheel_zoom,box_zoom,reset,save",
-        background_fill_color=PAPER,
-        border_fill_color=PAPER,
         **settings,
     )
-    shown.xgrid.grid_line_color = shown.ygrid.grid_line_color = GRID
     shown.toolbar.logo = None
     return shown
+
+
+def _outlined(
+    shown: figure,
+    marker: str,
+    source: ColumnDataSource,
+    *,
+    size: int,
+    name: str,
+    at: tuple[str, str] = ("x", "y"),
+) -> Any:
+    """Marks of a dark line within a light one; the renderer of the dark one."""
+    looks = [(OUTER, 6.0), (INNER, 2.5)]
+    drawn = [
+        shown.scatter(
+            *at, source=source, marker=marker, size=size, line_color=color,
+            line_width=width, fill_color=None, name=name if color == INNER else None,
+        )
+        for color, width in looks
+    ]  # fmt: skip
+    return drawn[-1]
 
 
 def _dash(style: Style) -> list[int]:

@@ -16,6 +16,7 @@ from physgrad.comparison.comparison import Comparison
 from physgrad.inverses.flat import leaf_name
 from physgrad.names import PROBLEMS, nearest
 from physgrad.objective.objective import FlatObjective, Objective
+from physgrad.plot.principal import PRINCIPAL, principal_plane
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -64,13 +65,13 @@ def plane_of(
     comparison: Comparison,
     space: str,
     objective: Objective | None = None,
-    coordinates: Sequence[int] | None = None,
+    coordinates: Sequence[int] | str | None = None,
 ) -> Plane:
     """The plane of a space.
 
     **Arguments:** `space`: its name; `objective`: for L, where the comparison does not
-    know it; `coordinates`: the two flat entries to show, which a space of more than two
-    needs.
+    know it; `coordinates`: the two flat entries to show, or "principal", which a space
+    of more than two needs.
 
     **Raises:** `ValueError` for an unknown space, one that has not two entries (without
     `coordinates`), or coordinates that do not exist.
@@ -78,26 +79,93 @@ def plane_of(
     trees = _trees(comparison, space)
     names = entry_names(space, jax.tree.map(lambda a: a[0], next(iter(trees.values()))))
     pair = _checked_coordinates(space, len(names), coordinates)
-    flat = flat_objective(comparison, objective)
-    solution = loss = None
-    if flat is not None:
-        spaces = _space_names(comparison, objective)
-        index = spaces.index(space) if space in spaces else None
-        if index is not None:
-            solution = _solution(comparison, flat, index)
-            loss = _loss_from(flat, index) if len(names) == 2 else None
-    elif space == end_spaces(comparison)[0]:
-        solution = _flat(comparison.solution)
-    points = {name: flat_points(tree)[:, pair] for name, tree in trees.items()}
-    start = jax.tree.leaves(comparison.start)[0]
+    solution, loss = _known(comparison, space, objective)
+    loss = loss if len(names) == 2 else None
+    points = {name: flat_points(tree) for name, tree in trees.items()}
+    dtype = np.dtype(jax.tree.leaves(comparison.start)[0].dtype)
+    if pair is None:
+        whole = Plane(space, ("", ""), points, solution, loss, dtype)
+        return _principal(comparison, whole)
     return Plane(
         space,
         (names[pair[0]], names[pair[1]]),
-        points,
+        {name: every[:, pair] for name, every in points.items()},
         None if solution is None else solution[pair],
         loss if pair == [0, 1] else None,
-        np.dtype(start.dtype),
+        dtype,
     )
+
+
+def line_of(
+    comparison: Comparison, space: str, objective: Objective | None = None
+) -> Plane:
+    """A space of one entry, and L above it: its points are (entry, L).
+
+    **Arguments:** as of `plane_of`; `loss` is L of a point of shape (1,).
+    """
+    trees = _trees(comparison, space)
+    names = entry_names(space, jax.tree.map(lambda a: a[0], next(iter(trees.values()))))
+    solution, loss = _known(comparison, space, objective)
+    points = {
+        name: np.stack([flat_points(tree)[:, 0], run.trajectory.losses], axis=1)
+        for (name, tree), run in zip(
+            trees.items(), comparison.runs.values(), strict=True
+        )
+    }
+    if solution is not None and loss is not None:
+        height = np.asarray(jax.jit(loss)(jnp.asarray(solution)))
+        solution = np.array([solution[0], height])
+    dtype = np.dtype(jax.tree.leaves(comparison.start)[0].dtype)
+    return Plane(space, (names[0], "L"), points, solution, loss, dtype)
+
+
+def _known(
+    comparison: Comparison, space: str, objective: Objective | None
+) -> tuple[np.ndarray | None, Callable[[Any], Any] | None]:
+    """The solution in a space, and L of a flat point of it, where they are known."""
+    flat = flat_objective(comparison, objective)
+    if flat is None:
+        first = space == end_spaces(comparison)[0]
+        return _flat(comparison.solution) if first else None, None
+    spaces = _space_names(comparison, objective)
+    if space not in spaces:
+        return None, None
+    index = spaces.index(space)
+    return _solution(comparison, flat, index), _loss_from(flat, index)
+
+
+def _principal(comparison: Comparison, whole: Plane) -> Plane:
+    """A space with all its entries, seen in the plane in which the runs move most."""
+    losses = {name: run.trajectory.losses for name, run in comparison.runs.items()}
+    first_loss = float(next(iter(losses.values()))[0])
+    runs = [(points, losses[name]) for name, points in whole.points.items()]
+    plane = principal_plane(runs, first_loss)
+    solution, inner = whole.solution, whole.loss
+    if solution is not None:
+        solution = plane.coordinates(solution[None])[0]
+    loss: Callable[[Any], Any] | None = None
+    if inner is not None:  # of two entries: the plane is the whole space, turned
+        origin, directions = plane.origin, plane.directions
+
+        def turned(point: Any) -> Any:
+            away = point @ jnp.asarray(directions, point.dtype)
+            return inner(jnp.asarray(origin, point.dtype) + away)
+
+        loss = turned
+    points = {name: plane.coordinates(every) for name, every in whole.points.items()}
+    return dataclasses.replace(
+        whole,
+        axis_names=plane.axis_names(whole.space),
+        points=points,
+        solution=solution,
+        loss=loss,
+    )
+
+
+def count_entries(comparison: Comparison, space: str) -> int:
+    """How many flat entries a point of a space has (`ValueError`: unknown space)."""
+    tree = next(iter(_trees(comparison, space).values()))
+    return sum(int(np.prod(np.shape(leaf)[1:])) for leaf in jax.tree.leaves(tree))
 
 
 def widest_pair(comparison: Comparison, space: str) -> tuple[int, int] | None:
@@ -192,17 +260,23 @@ def _first_run(comparison: Comparison) -> Any:
 
 
 def _checked_coordinates(
-    space: str, entries: int, coordinates: Sequence[int] | None
-) -> list[int]:
+    space: str, entries: int, coordinates: Sequence[int] | str | None
+) -> list[int] | None:
+    """The two flat entries to show; None for the principal plane."""
     if coordinates is None:
         if entries == 2:
             return [0, 1]
-        hint = "choose two with coordinates=(0, 1)"
+        hint = 'choose two with coordinates=(0, 1), or coordinates="principal"'
+        raise ValueError(_too_few(space, entries, hint))
+    if isinstance(coordinates, str):
+        if coordinates != PRINCIPAL:
+            raise ValueError(
+                f"coordinates must be two whole numbers or {PRINCIPAL!r}, got "
+                f"{coordinates!r}"
+            )
         if entries < 2:
-            hint = "plot.losses shows its runs"
-        raise ValueError(
-            f"a picture needs a space of 2 entries, and {space!r} has {entries}; {hint}"
-        )
+            raise ValueError(_too_few(space, entries, ""))
+        return None
     pair = list(coordinates)
     whole = all(isinstance(i, int | np.integer) for i in pair)
     if len(pair) != 2 or not whole or pair[0] == pair[1]:
@@ -214,6 +288,12 @@ def _checked_coordinates(
             f"coordinates must be 0 to {entries - 1} in {space!r}, got {coordinates!r}"
         )
     return pair
+
+
+def _too_few(space: str, entries: int, hint: str) -> str:
+    if entries < 2:
+        hint = "plot.losses shows its runs"
+    return f"a picture needs a space of 2 entries, and {space!r} has {entries}; {hint}"
 
 
 def _space_names(comparison: Comparison, objective: Objective | None) -> list[str]:

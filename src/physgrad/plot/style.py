@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 PURPLE, GREY = "#CC79A7", "#6E6E6E"
+MISSING = "#E6007E"
+"""Of what is not finite: in no method, and in no color map of fields."""
 
 Dash = tuple[float, ...]
 """Lengths of ink and gap in line widths; empty for a solid line."""

@@ -58,9 +58,9 @@ def compare(
     ax: Axes | None = None,
     objective: Objective | None = None,
     methods: Iterable[str] | None = None,
-    coordinates: Sequence[int] | None = None,
+    coordinates: Sequence[int] | str | None = None,
 ) -> Axes:
-    """The trajectories of a comparison in a space of two entries.
+    """The trajectories of a comparison in a space of two entries, or a plane of one.
 
     Level lines of L are thin and light, at the same values in every space; the start is
     an open ring, the solution a cross; arrows lead from iterate to iterate. A run that
@@ -78,12 +78,17 @@ def compare(
         loaded, and is not of a named problem).
     - `methods`: the names of the runs to draw; all by default.
     - `coordinates`: which two of the flat entries to show, where the space has not two;
-        there are no level lines then.
+        or "principal": the plane through the start in which the runs, all together,
+        move most. The axes say how much of the variation about the start each
+        direction carries; the solution is projected onto the plane. Iterates that are
+        not finite, or whose loss is above four times the first one, do not count.
+        Where the plane is not the whole space there are no level lines.
 
     **Returns:** the axes.
 
-    **Raises:** `ValueError` for an unknown space or method, or a space that has not two
-    entries; `TypeError` for what is no comparison; `MissingExtra` without matplotlib.
+    **Raises:** `ValueError` for an unknown space or method, a space that has not two
+    entries (without `coordinates`; with them, fewer than two), or coordinates that it
+    has not; `TypeError` for what is no comparison; `MissingExtra` without matplotlib.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 2 * x, lambda z: jnp.sum(z**2))
@@ -132,8 +137,10 @@ class Scene:
             self._grids[key] = self._field(view)
         return draw_levels(ax, self.levels, self._grids[key])
 
-    def draw(self, names: Sequence[str], ax: Axes | None = None) -> Axes:
-        """The runs with these names."""
+    def draw(
+        self, names: Sequence[str], ax: Axes | None = None, *, legend: bool = True
+    ) -> Axes:
+        """The runs with these names; `legend`: where their labels have no room."""
         own, ax = ax is None, axes_of(ax, SQUARE, MARGINS)
         plane, view = self.plane, self.view(ratio_of(ax))
         show_plane(ax, view, f"{plane.space}-space", plane.axis_names)
@@ -144,8 +151,9 @@ class Scene:
         if any(map(marks.leaves_out, lines)):
             add_note(ax, marks.LEFT_OUT)
         draw_landmarks(ax, plane, obstacles)
-        together = merged(ax, labels, [self.plane.points[name] for name in names])
-        if place_labels(ax, together, obstacles) is None:
+        paths = [finite_part(self.plane.points[name]) for name in names]
+        together = merged(ax, labels, paths)
+        if place_labels(ax, together, obstacles) is None and legend:
             add_legend(ax, labels, lines, obstacles, widen=own)
         label_landmarks(ax, plane, obstacles)
         if levels is not None:
@@ -157,8 +165,9 @@ class Scene:
     ) -> tuple[Line2D, Label]:
         """Draw a run; its line, and the label that belongs to its end."""
         run, style = self.comparison.runs[name], self.styles[name]
-        points = self.plane.points[name].astype(float)
-        line = marks.draw_run(ax, plain(name), points, style, view)
+        every = self.plane.points[name].astype(float)
+        points = finite_part(every)
+        line = self.draw_path(ax, name, view)
         drawn = np.asarray(line.get_xydata())
         obstacles.add_line(drawn)
         obstacles.add_markers(drawn)
@@ -168,12 +177,25 @@ class Scene:
             end, way = left.place, left.place - view.center
             outside = f"at [{', '.join(short(number) for number in points[-1])}]"
             obstacles.add_markers(end[None])
-        elif not run.ok:
-            marks.draw_stop(ax, end, style.color)
         # in several lines it is short enough to find a place between trajectories
-        after = "".join(f"\n{words}" for words in how_it_ended(run, outside))
+        said = how_it_ended(run, outside)
+        if len(points) < len(every):
+            said += [f"(not finite after step {run.trajectory.steps[len(points) - 1]})"]
+        after = "".join(f"\n{words}" for words in said)
         away, kind = unit(way), "run-label"
         return line, Label(plain(name), end, style.color, away, kind, after=after)
+
+    def draw_path(
+        self, ax: Axes, name: str, view: View, iterates: int | None = None
+    ) -> Line2D:
+        """A run, or its first iterates: line, markers and arrows; at its end a stop."""
+        run, style = self.comparison.runs[name], self.styles[name]
+        points = finite_part(self.plane.points[name].astype(float))
+        line = marks.draw_run(ax, plain(name), points[:iterates], style, view)
+        ended = iterates is None or iterates >= len(points)
+        if ended and not run.ok and view.exit(points) is None:
+            marks.draw_stop(ax, np.asarray(line.get_xydata())[-1], style.color)
+        return line
 
 
 def draw_landmarks(ax: Axes, plane: Plane, obstacles: Obstacles) -> None:
@@ -193,6 +215,12 @@ def label_landmarks(ax: Axes, plane: Plane, obstacles: Obstacles) -> None:
         if spot is not None:
             label = Label(text, spot, marks.ink(), away, f"{text}-label", SMALL)
             place_labels(ax, [label], obstacles)
+
+
+def finite_part(points: np.ndarray) -> np.ndarray:
+    """The points, shape (n, 2), before the first that is not finite."""
+    finite = np.all(np.isfinite(points), axis=1)
+    return points if finite.all() else points[: np.argmin(finite)]
 
 
 def how_it_ended(run: Run, outside: str) -> list[str]:

@@ -93,29 +93,43 @@ def visible_parts(
     return np.fmax(np.max(enter, axis=1), 0.0), np.fmin(np.min(leave, axis=1), 1.0)
 
 
+def highest_shown(first_loss: float) -> float:
+    """The loss above which iterates do not count for what a picture shows.
+
+    >>> highest_shown(2.0), highest_shown(-1.0)
+    (8.0, 2.0)
+    """
+    return first_loss + (GROWTH_SHOWN - 1) * abs(first_loss)
+
+
 def view_of(
     must_show: Iterable[np.ndarray],
     runs: Iterable[tuple[np.ndarray, np.ndarray]],
     first_loss: float,
-    ratio: float,
+    ratio: float | None,
     margin: float = MARGIN,
 ) -> View:
     """A rectangle around all that makes sense to show.
 
     **Arguments:** `must_show`: points, shape (2,); `runs`: for each run, its points,
     shape (iterates, 2), and losses, of which far too high ones do not count;
-    `ratio`: width over height; `margin`: room around all that, in parts of its size.
+    `ratio`: width over height, None where the axes have different units; `margin`: room
+    around all that, in parts of its size.
     """
-    highest = first_loss + (GROWTH_SHOWN - 1) * abs(first_loss)
+    highest = highest_shown(first_loss)
     shown = [np.asarray(point, float)[None] for point in must_show]
     shown += [points[losses <= highest].astype(float) for points, losses in runs]
     cloud = np.concatenate(shown)
+    cloud = cloud[np.all(np.isfinite(cloud), axis=1)]
     low, high = cloud.min(axis=0), cloud.max(axis=0)
     size = float(np.max(high - low))
     if size <= 1e-9 * float(np.max(np.abs(cloud))) or size == 0:
         size = float(np.max(np.abs(cloud))) or 1.0
+    center = low / 2 + high / 2
+    if ratio is None:
+        sizes = np.where(high > low, high - low, np.maximum(np.abs(high), 1e-3 * size))
+        return View(center - (0.5 + margin) * sizes, center + (0.5 + margin) * sizes)
     extent = high - low + 2 * margin * size
     width = max(extent[0], extent[1] * ratio)
     half = np.array([width, width / ratio]) / 2
-    center = low / 2 + high / 2
     return View(center - half, center + half)

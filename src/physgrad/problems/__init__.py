@@ -1,17 +1,26 @@
 """Named problems: objective, start, known solution and the methods they are run with.
 
 >>> import physgrad as pg
->>> pg.problems.names()
-('toy',)
+>>> "toy" in pg.problems.names()
+True
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from typing import Any
 
-from physgrad.names import PROBLEMS, nearest
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from physgrad.loop.start import checked_start
+from physgrad.names import PROBLEMS, ProblemCard, nearest
 from physgrad.problems.problem import Problem
+
+_registered: dict[str, Problem] = {}
 
 
 def names() -> tuple[str, ...]:
@@ -29,5 +38,60 @@ def get(name: str, dtype: Any = None) -> Problem:
         raise TypeError(f"the name of a problem must be text, got {name!r}")
     if name not in PROBLEMS:
         raise ValueError(f"unknown problem {name!r}{nearest(name, PROBLEMS)}")
+    if name in _registered:
+        return _in_dtype(_registered[name], dtype)
     module = importlib.import_module(f"physgrad.problems.{name.replace('-', '_')}")
     return module.problem(dtype)
+
+
+def register(problem: Problem, what: str = "a problem of yours") -> None:
+    """Let a problem of your own be known by its name, as long as this process lives.
+
+    `get`, the pictures of loaded results and the page then find it as they find the
+    ones that come with physgrad. Registering the same name again replaces it.
+
+    **Arguments:** `problem`: its start has real floating entries; `what`: one line for
+    lists of problems.
+
+    **Raises:** `TypeError` for what is no `Problem`; `ValueError` for a name that one
+    of physgrad's problems has, or that is empty or not printable.
+
+    >>> import jax.numpy as jnp
+    >>> import physgrad as pg
+    >>> cube = pg.Objective(lambda x: x**3, lambda z: jnp.sum((z - 8.0) ** 2))
+    >>> pg.problems.register(pg.Problem("cube", cube, jnp.ones(1)))
+    >>> pg.problems.get("cube").name
+    'cube'
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a Problem, got {type(problem).__name__}")
+    name = problem.name
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise ValueError(f"the name of a problem must be printable text, got {name!r}")
+    if name in PROBLEMS and name not in _registered:
+        raise ValueError(f"physgrad has a problem {name!r}: choose another name")
+    entries = ravel_pytree(checked_start(problem.start))[0].size
+    _registered[name] = problem
+    PROBLEMS[name] = ProblemCard(what, entries, tuple(problem.inverses))
+
+
+def _in_dtype(problem: Problem, dtype: Any) -> Problem:
+    """The problem with its floating arrays, but for those in closures, in a dtype."""
+    if dtype is None:
+        return problem
+
+    def cast(leaf: Any) -> Any:
+        # NumPy's become JAX's
+        return jnp.asarray(leaf, dtype) if eqx.is_inexact_array(leaf) else leaf
+
+    objective, start, solution, direction = jax.tree.map(
+        cast,
+        (problem.objective, problem.start, problem.solution, problem.direction),
+    )
+    return dataclasses.replace(
+        problem,
+        objective=objective,
+        start=start,
+        solution=solution,
+        direction=direction,
+    )

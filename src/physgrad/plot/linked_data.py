@@ -1,0 +1,72 @@
+"""What linked figures draw: the iterates of runs as columns, and what lies beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from physgrad.comparison.comparison import Comparison
+from physgrad.plot.space import Plane, widest_pair
+from physgrad.trajectory import Run
+
+# A loss below this part of the first one is drawn there: a log axis has no zero.
+SMALLEST = 1e-40
+
+
+def pairs_of(comparison: Comparison) -> dict[str, tuple[int, ...]]:
+    """Each space, and the two entries of it that are shown; or the one that it has."""
+    spaces = next(iter(comparison.runs.values())).trajectory.spaces
+    return {space: widest_pair(comparison, space) or (0,) for space in spaces}
+
+
+def iterates_of(
+    name: str, run: Run, row: int, planes: Mapping[str, Plane]
+) -> dict[str, Any]:
+    """The columns of a run; `row`: where it begins in the table of all."""
+    count = len(run.trajectory)
+    steps = np.asarray(run.trajectory.steps, float)
+    losses = np.asarray(run.trajectory.losses, float)
+    part = steps / max(run.num_steps, 1)
+    least = SMALLEST * max(abs(float(losses[0])), 1e-200)
+    data: dict[str, Any] = {
+        "method": np.repeat(name, count),
+        "step": steps.astype(int),
+        "row": row + np.arange(count),
+        "loss": losses,
+        "shown loss": np.where(losses > 0, np.maximum(losses, least), np.nan),
+        "evaluations": 1 + part * (sum(run.evaluations.values()) - 1),
+        "seconds": np.maximum(part, 0.5 / max(run.num_steps, 1)) * run.seconds.run,
+        "result": np.where(np.arange(count) == count - 1, str(run.result), ""),
+    }
+    for space, plane in planes.items():
+        points = np.asarray(plane.points[name], float)
+        ahead = np.concatenate([points[1:], np.full((1, 2), np.nan)])
+        for place in range(2):
+            data[f"{space} {place}"] = points[:, place]
+            # an arrow head in the middle of each step
+            half = (points[:, place] + ahead[:, place]) / 2
+            data[f"{space} {place} half"] = half
+    return data
+
+
+def points_of(points: list[np.ndarray]) -> dict[str, Any]:
+    """Points of a plane as columns."""
+    return {"x": [p[0] for p in points], "y": [p[1] for p in points]}
+
+
+def level_labels(lines: Any, values: np.ndarray) -> dict[str, Any]:
+    """One label for each level, in the middle of its longest line."""
+    labels: dict[str, list[Any]] = {"x": [], "y": [], "text": []}
+    for value, xs, ys in zip(values, lines.xs, lines.ys, strict=True):
+        if len(xs) == 0:
+            continue
+        breaks = np.flatnonzero(np.isnan(xs))
+        pieces = np.split(np.arange(len(xs)), breaks)
+        longest = max(pieces, key=len)
+        middle = longest[len(longest) // 2]
+        labels["x"].append(float(xs[middle]))
+        labels["y"].append(float(ys[middle]))
+        labels["text"].append(f"{value:g}")
+    return labels
