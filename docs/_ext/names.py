@@ -20,8 +20,6 @@ from sphinx.transforms import SphinxTransform
 import physgrad as pg
 
 CODE = re.compile(r"(?:(pg|physgrad)\.)?((?:\w+\.)*\w+)(\(.*\))?", re.DOTALL)
-# Modules of the library that prose names, too.
-MODULES = ("physgrad.plot", "physgrad.problems")
 
 
 def problem_functions() -> list[str]:
@@ -73,13 +71,14 @@ class LinkNames(SphinxTransform):
     default_priority = 400
 
     def apply(self, **kwargs: Any) -> None:
+        page_module = _module_of(self.document)
         for literal in list(self.document.findall(nodes.literal)):
             around = list(_around(literal))
             if any(isinstance(node, _NO_LINKS) for node in around):
                 continue
             described = [node for node in around if isinstance(node, addnodes.desc)]
             own = [_signature(node) for node in described]
-            module = own[0][0] if own else ""
+            module = own[0][0] if own else page_module
             full_name = target(literal.astext(), NAMES, module)
             if full_name is None or full_name in [name for _, name in own]:
                 continue
@@ -102,6 +101,13 @@ _NO_LINKS = (
     nodes.title,
     addnodes.desc_signature,
 )
+
+
+def _module_of(document: nodes.document) -> str:
+    """The module that a page describes; empty where that is not just one."""
+    places = [x for node in document.findall(nodes.Element) for x in node["ids"]]
+    modules = [x.removeprefix("module-") for x in places if x.startswith("module-")]
+    return modules[0] if len(modules) == 1 else ""
 
 
 def _around(node: nodes.Node) -> list[nodes.Node]:
