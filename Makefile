@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types bench lock clean
+.PHONY: help demo test lint types docs bench lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 15
@@ -28,6 +28,9 @@ lint: $(INSTALLED) ## check style and format
 types: $(INSTALLED) ## check the types
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
+docs: $(INSTALLED) ## build the documentation, tutorials included: docs/_build/html
+	$(BIN)/python -m sphinx -E -j 2 -W --keep-going --quiet -b html docs docs/_build/html
+
 bench: $(INSTALLED) ## run the benchmarks, each against a peer
 	$(BIN)/python benchmarks/run.py
 
@@ -37,7 +40,8 @@ lock: $(INSTALLED) ## bring requirements.lock up to date with pyproject.toml
 		--generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 clean: ## remove the environment, the caches and the demo
-	rm -rf .venv .cache .hypothesis .jax_cache .pytest_cache .ruff_cache build dist demo
+	rm -rf .venv .cache .hypothesis .jax_cache .pytest_cache .ruff_cache build dist demo \
+		docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last: an installation that was cut off is taken up again.

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import rich.console
 
 import physgrad as pg
 
@@ -86,3 +88,10 @@ def test_methods_are_shown_with_their_numbers():
         "metric=GradientMetric())"
     )
     assert repr(pg.NewtonMetric(0.5)) == "NewtonMetric(damping=0.5)"
+
+
+def test_the_table_is_text_in_a_notebook_too(monkeypatch: pytest.MonkeyPatch):
+    comparison = compared(jnp.array([1.0, 2.0]))
+    elsewhere = str(comparison)
+    monkeypatch.setattr(rich.console, "_is_jupyter", lambda: True)
+    assert str(comparison) == elsewhere and "GD" in elsewhere

@@ -49,7 +49,7 @@ def table(comparison: Comparison) -> Table:
 def text(sheet: Table) -> str:
     """The table as plain text."""
     page = io.StringIO()
-    Console(file=page, width=120).print(sheet)
+    Console(file=page, width=120, force_jupyter=False).print(sheet)
     return page.getvalue()
 
 
