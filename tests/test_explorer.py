@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import parse_qs
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from bokeh.document import Document
 
+import physgrad as pg
 from physgrad.explorer.anatomy import RULES, anatomy
 from physgrad.explorer.code import python
+from physgrad.explorer.page import MOST_SESSIONS, Page, open_page
 from physgrad.explorer.presets import PRESETS
 from physgrad.explorer.settings import Formulas, Settings, from_query
 from physgrad.explorer.study import preimage, study
@@ -200,3 +207,107 @@ def test_another_start_changes_the_data_in_place():
         data = linked.starts[space].data
         np.testing.assert_array_equal(np.ravel([data["x"], data["y"]]), point)
     assert not linked.contains_start()
+
+
+class _Session:
+    """What Bokeh's server tells a document, as far as the page asks."""
+
+    def __init__(self, sessions: int = 1, query: str = ""):
+        self.server_context = SimpleNamespace(sessions=[None] * sessions)
+        self.request = SimpleNamespace(arguments=arguments(query))
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Opens a page as the server does."""
+
+    def open_one(query: str = "", sessions: int = 1) -> Document:
+        session = _Session(sessions, query)
+        monkeypatch.setattr(Document, "session_context", session)
+        open_page(document := Document(), "optimizer=gd&steps=2")
+        return document
+
+    return open_one
+
+
+def said(document: Document) -> str:
+    message: Any = document.get_model_by_name("message")
+    return message.text
+
+
+def test_a_page_that_is_one_too_many_says_so(opened):
+    document = opened(sessions=MOST_SESSIONS)
+    assert "close one" in said(document) and len(document.roots) == 1
+
+
+def test_an_address_that_is_none_is_said_and_the_first_view_is_shown(opened):
+    document = opened("problem=<b>tox</b>")
+    assert "&lt;b&gt;tox" in said(document) and "<b>" not in said(document)
+    assert document.get_model_by_name("spaces") is not None
+
+
+def test_what_cannot_be_shown_is_said_and_the_rest_stays(monkeypatch, caplog):
+    page = Page(Document(), arguments("optimizer=gd&steps=2"))
+    before, drawn = page.settings, page.linked.sources["gd"].data["loss"]
+
+    def refuse(settings: Settings) -> Settings:
+        raise ValueError("no <such> thing")
+
+    page.ask(refuse)
+    assert "no &lt;such&gt; thing" in page.message.text
+    page.ask(lambda settings: dataclasses.replace(settings, start=(2.0, 2.0)))
+    assert page.message.text == "" and page.settings.start == (2.0, 2.0)
+
+    def fail(settings: Settings) -> None:
+        raise RuntimeError("a secret of the server")
+
+    monkeypatch.setattr("physgrad.explorer.page.study", fail)
+    page.ask(lambda settings: before)
+    assert "a fault of physgrad" in page.message.text
+    assert "secret" not in page.message.text and "secret" in caplog.text
+    number = page.message.text.split("error ")[1][:8]
+    assert number in caplog.text
+    assert page.settings.start == (2.0, 2.0)
+    np.testing.assert_array_less(page.linked.sources["gd"].data["loss"][0], drawn[0])
+
+
+def test_formulas_must_use_what_they_are_given():
+    for formulas, words in (
+        (Formulas(("1", "2"), "z0", 2), "z does not depend on x"),
+        (Formulas(("x0",), "3", 1), "L does not depend on z"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            study(Settings(formulas=formulas, start=(1.0,) * formulas.entries))
+
+
+def test_a_problem_of_the_users_is_shown_in_its_own_structure():
+    def forward(x):
+        return jnp.stack([x["a"][0], x["b"] ** 2])
+
+    objective = pg.Objective(forward, pg.SquaredLoss(jnp.zeros(2)))
+    x0 = {"a": jnp.ones(1), "b": jnp.array(3.0)}
+    pg.problems.register(pg.Problem("tests:tree", objective, x0))
+    settings = Settings(
+        problem="tests:tree", start=(1.0, 2.0), optimizers=("gd",), method="gd"
+    )
+    comparison = study(settings)
+    assert list(comparison["gd"].trajectory["x"]) == ["a", "b"]
+    assert Linked(comparison).planes["x"].axis_names == ("x['a'][0]", "x['b']")
+    assert "ravel_pytree(problem.start)[1](" in python(settings)
+    assert pg.problems.get("tests:tree", jnp.float32).start["b"] == 3
+    with pytest.raises(ValueError, match="physgrad has a problem 'toy'"):
+        pg.problems.register(pg.Problem("toy", objective, x0))
+
+
+def test_a_space_of_one_entry_is_shown_with_its_loss():
+    formulas = Formulas(("x0**3",), "(z0 - 8)**2", 1)
+    settings = Settings(
+        formulas=formulas, start=(1.0,), optimizers=("newton",), method="newton"
+    )
+    comparison = study(settings)
+    linked = Linked(comparison)
+    assert linked.planes["x"].axis_names == ("x₀", "L")
+    curve = linked.contours["x"].data_source.data
+    np.testing.assert_allclose(curve["y"], (curve["x"] ** 3 - 8) ** 2, rtol=1e-4)
+    run = comparison["newton"].trajectory
+    np.testing.assert_allclose(linked.sources["newton"].data["x 1"], run.losses)

@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
-
 from physgrad import problems
 from physgrad.explorer.settings import Formulas, Settings
 from physgrad.expressions import Expression, parse
@@ -42,7 +40,8 @@ def python(settings: Settings) -> str:
         subject = _typed(settings.formulas)
     else:
         subject = _named(settings.problem, dtype)
-        if jnp.ndim(problems.get(settings.problem).start) != 1:
+        # an x of another structure is built like the problem's start
+        if getattr(problems.get(settings.problem).start, "ndim", None) != 1:
             x0 = f"ravel_pytree(problem.start)[1]({x0})"
     body = [
         *subject,

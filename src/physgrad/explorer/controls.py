@@ -201,7 +201,7 @@ class Controls:
             raise ValueError("the start must have a number for each entry of x")
         return dataclasses.replace(settings, start=numbers)
 
-    def _read_methods(self, *, soon: bool) -> None:
+    def _read_methods(self, soon: bool) -> None:
         def change(settings: Settings) -> Settings:
             return with_optimizers(settings, tuple(one.text() for one in self.methods))
 

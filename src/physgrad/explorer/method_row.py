@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from bokeh.layouts import row
 from bokeh.models import Button, NumericInput, Select, Slider, TextInput
@@ -28,20 +28,17 @@ def size_of(name: str) -> str:
     return next(key for key in SIZES if key in OPTIMIZERS[name].keys)
 
 
-class Changed(Protocol):
-    """Told that a visitor changed a method."""
-
-    def __call__(self, *, soon: bool) -> None: ...
-
-
 class MethodRow:
     """The controls of one method; settings without a control of their own are typed.
 
     What they say is the text of the command line, `pg:step_size=0.3`, so that there is
-    one reader of it.
+    one reader of it. `changed` is told that a visitor changed it, and whether that is
+    one of many changes, as of a slider that moves.
     """
 
-    def __init__(self, name: str, changed: Changed, remove: Callable[[], None]):
+    def __init__(
+        self, name: str, changed: Callable[[bool], None], remove: Callable[[], None]
+    ):
         self.name, self._filling, self._changed = name, False, changed
         self._typed, self._shown = name, ()
         keys, self._size = OPTIMIZERS[name].keys, size_of(name)
@@ -107,7 +104,7 @@ class MethodRow:
 
     def _heard(self, attribute: str, old: Any, new: Any) -> None:
         if not self._filling:
-            self._changed(soon=False)
+            self._changed(False)
 
     def _slid(self, attribute: str, old: Any, new: float) -> None:
         if self._filling:
@@ -115,4 +112,4 @@ class MethodRow:
         self._filling = True
         self.number.value = float(f"{10**new:.3g}")
         self._filling = False
-        self._changed(soon=True)
+        self._changed(True)
