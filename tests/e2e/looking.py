@@ -52,6 +52,16 @@ def place_of_start(page: Page, space: str) -> tuple[float, float]:
     return _place(page, space, f"const {{x: [x], y: [y]}} = {point};")
 
 
+def place_of_iterate(
+    page: Page, space: str, method: str, step: int
+) -> tuple[float, float]:
+    """Where an iterate is on the screen."""
+    run = f"plot.renderers.find((r) => r.name == 'iterates of {method}')"
+    column = f"data_source.data['{space} %d'][{step}]"
+    point = f"const x = {run}.{column % 0}, y = {run}.{column % 1};"
+    return _place(page, space, point)
+
+
 def place_of_zero(page: Page, space: str) -> float:
     """The height on the screen where the second entry is 0."""
     return _place(page, space, "const x = 0, y = 0;")[1]

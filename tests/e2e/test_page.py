@@ -13,6 +13,7 @@ from looking import (
     iterates,
     mark,
     open_page,
+    place_of_iterate,
     place_of_start,
     place_of_zero,
     serious,
@@ -129,6 +130,12 @@ def test_an_iterate_is_marked_everywhere(shown):
     assert (marked["method"], marked["step"]) == ("newton", 3)
     assert marked["loss"] == pytest.approx(float(loss), rel=1e-5)
     expect(shown.get_by_role("table", name="Step 4 of newton")).to_be_visible()
+    shown.locator("#spaces").scroll_into_view_if_needed()
+    shown.mouse.move(*place_of_iterate(shown, "z", "gd", 1))
+    expect(shown.get_by_role("table", name="Step 2 of gd")).to_be_visible()
+    assert (mark(shown)["method"], mark(shown)["step"]) == ("gd", 1)
+    row = shown.locator(".iterates tr[aria-selected=true]")
+    assert row.locator("td").all_text_contents()[:2] == ["gd", "1"]
 
 
 def test_all_of_it_is_reached_by_the_keyboard(shown):
