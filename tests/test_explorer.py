@@ -160,6 +160,14 @@ def test_a_step_is_taken_apart():
     assert "promises nothing" in landings["J^T"].certificate
 
 
+def test_the_inverse_of_the_method_is_the_one_that_is_taken_apart():
+    name = "Wrong branch"
+    settings = next(preset.settings for preset in PRESETS if preset.name == name)
+    landed = anatomy(settings, study(settings)).landings[-1]
+    assert landed.rule == "P^-1" and landed.x[1] > 0 > settings.start[1]
+    assert not landed.holds and "branch" in landed.certificate
+
+
 def test_all_figures_draw_from_the_same_iterates():
     comparison = study(TOY)
     linked = Linked(comparison)

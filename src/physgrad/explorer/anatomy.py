@@ -11,7 +11,7 @@ import numpy as np
 
 from physgrad.comparison.comparison import Comparison
 from physgrad.explorer.settings import Settings
-from physgrad.explorer.study import subject_of
+from physgrad.explorer.study import optimizer_of, subject_of
 from physgrad.inverses.flat import Flat, Scalar
 from physgrad.inverses.linearized import LinearizedInverse
 from physgrad.inverses.rule import Inverse
@@ -20,14 +20,14 @@ from physgrad.loop import compiled
 from physgrad.objective.objective import FlatObjective
 from physgrad.objective.z_step import as_z_metric
 from physgrad.optimizer.optimizer import Step
-from physgrad.physical_gradient import physical_step
+from physgrad.physical_gradient import PhysicalGradient, physical_step
 from physgrad.plot.space import flat_points
 from physgrad.results import Cause, Result, inverse_message
 
 RULES = {
     "J^T": "transposed: x + J^T B (z~ - z), as gradient descent",
     "J^+": "linearized: x + (J^T B J)^+ J^T B (z~ - z), as Gauss-Newton",
-    "P^-1": "the inverse of the simulator, as the physical gradient",
+    "P^-1": "the inverse: the method's own, else the simulator's",
 }
 """Rule to what it is."""
 
@@ -77,7 +77,7 @@ def anatomy(settings: Settings, comparison: Comparison) -> Anatomy:
         rules = {
             "J^T": TransposedInverse(),
             "J^+": LinearizedInverse(),
-            "P^-1": flat.rule,
+            "P^-1": _inverse(settings) or flat.rule,
         }
         x = jnp.asarray(way[step])
         (z, loss, gradient, target, landed), _ = compiled.run(
@@ -94,6 +94,12 @@ def anatomy(settings: Settings, comparison: Comparison) -> Anatomy:
         np.asarray(target),
         tuple(_landing(name, step + 1, landed[name]) for name in rules),
     )
+
+
+def _inverse(settings: Settings) -> Inverse | None:
+    """The rule that the chosen method brings, if it does."""
+    optimizer = optimizer_of(settings, settings.method)
+    return optimizer.inverse if isinstance(optimizer, PhysicalGradient) else None
 
 
 def _taken_apart(

@@ -80,6 +80,7 @@ class Page:
         self._document = document
         self._soon: Change | None = None
         self._held: str | None = None  # the space whose start is being dragged
+        self._moving = False  # rings move by our hand, not by the visitor's
         refused = ""
         try:
             self.settings = from_query(query)
@@ -151,8 +152,14 @@ class Page:
         """Say why; the controls stay as they were turned, the picture as it was."""
         self.message.text = parts.alert(message)
         if self._held is None:
-            self.linked.update(self.comparison)  # a start that was dragged goes back
+            self._update()  # a start that was dragged goes back
             self.linked.show_iterate(self.settings.method, self.settings.step)
+
+    def _update(self) -> None:
+        """Draw the comparison in the figures that are there."""
+        self._moving = True
+        self.linked.update(self.comparison, held=self._held)
+        self._moving = False
 
     def _show(self, settings: Settings) -> None:
         chosen: dict[str, Any] = {"method": settings.method, "step": settings.step}
@@ -164,7 +171,7 @@ class Page:
         self.comparison = comparison
         same = _subject(settings) == _subject(self.settings)
         if same and self.linked.shows(comparison):
-            self.linked.update(comparison, held=self._held)
+            self._update()
             if self._held is None and not self.linked.contains_start():
                 self.linked.look_again(comparison)
         else:
@@ -226,6 +233,8 @@ class Page:
 
     def _dropped(self, linked: Linked, space: str) -> Callable[[str, Any, Any], None]:
         def dropped(attribute: str, old: Any, new: Any) -> None:
+            if self._moving:
+                return
             point = float(new["x"][0]), float(new["y"][0])
             start = linked.planes[space].start
             self._held = None

@@ -22,14 +22,10 @@ LOOKS = {
 """Arrow to its color and dash."""
 WORDS = {name: name for name in LOOKS} | {"step in z": "z~"}
 """What stands at its head."""
-# Where that stands, in pixels from the head: heads may lie close together.
-PLACES = {
-    "P^-1": (8, -16),
-    "step in z": (8, 8),
-    "J^+": (-24, 4),
-    "J^T": (8, -16),
-    "-dL/dz": (8, 14),
-}
+# In the order in which points that are the same are named.
+ORDER = ("P^-1", "step in z", "J^+", "J^T", "-dL/dz")
+# Pixels from a head to its name: above where the nearest other head is below.
+ABOVE, BELOW = 5, -19
 # An arrow longer than this many steps leaves the picture.
 FAR = 4.0
 
@@ -77,8 +73,7 @@ class StepView:
                 "y": [point[1] for point in points],
                 "text": [space, *labels.values()],
                 "color": [WRITING, *(LOOKS[first][0] for first in labels)],
-                "right": [8, *(PLACES[first][0] for first in labels)],
-                "up": [6, *(PLACES[first][1] for first in labels)],
+                "up": [_up(point, points) for point in points],
             }
         )
         self._look_at(space, base, shown)
@@ -123,7 +118,7 @@ class StepView:
         shown.scatter("x", "y", source=self.ends[space], size=7, color="color")
         shown.add_layout(
             LabelSet(
-                x="x", y="y", text="text", source=self.ends[space], x_offset="right",
+                x="x", y="y", text="text", source=self.ends[space], x_offset=8,
                 y_offset="up", text_font_size="13px", text_color=WRITING,
             )
         )  # fmt: skip
@@ -133,7 +128,7 @@ class StepView:
 def _labels(ends: dict[str, np.ndarray]) -> dict[str, str]:
     """What is written at each end; one text where several are the same point."""
     groups: dict[str, list[str]] = {}
-    for name in sorted(ends, key=list(PLACES).index):
+    for name in sorted(ends, key=ORDER.index):
         size = float(np.max(np.abs(ends[name]))) + 1e-30
         near = (
             first
@@ -142,6 +137,14 @@ def _labels(ends: dict[str, np.ndarray]) -> dict[str, str]:
         )
         groups.setdefault(next(near, name), []).append(WORDS[name])
     return {first: ", ".join(words) for first, words in groups.items()}
+
+
+def _up(point: np.ndarray, points: list[np.ndarray]) -> int:
+    others = [other for other in points if other is not point]
+    if not others:
+        return ABOVE
+    nearest = min(others, key=lambda other: float(np.sum((other - point) ** 2)))
+    return ABOVE if point[1] >= nearest[1] else BELOW
 
 
 def _arrow(*ends: np.ndarray) -> dict[str, list[float]]:

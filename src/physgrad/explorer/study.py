@@ -128,7 +128,7 @@ def study(settings: Settings) -> Comparison:
         comparison = compare(
             subject.objective,
             start_of(settings),
-            {key: _optimizer(settings, key) for key in settings.named},
+            {key: optimizer_of(settings, key) for key in settings.named},
             settings.steps,
             progress=False,
             problem=subject.problem,
@@ -145,7 +145,8 @@ def start_of(settings: Settings) -> PyTree:
     return unravel(jnp.asarray(settings.start, flat.dtype))
 
 
-def _optimizer(settings: Settings, key: str) -> Optimizer:
+def optimizer_of(settings: Settings, key: str) -> Optimizer:
+    """The method of a run."""
     named = settings.named[key]
     return named_optimizer(named, subject_of(settings).inverses)
 

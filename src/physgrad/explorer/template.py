@@ -66,7 +66,10 @@ everywhere and to take its step apart.</p>
 LAYOUT = """
 header p { margin-bottom: 0.2rem; }
 header code { white-space: nowrap; }
-.message { position: sticky; top: 0; z-index: 5; margin: 0.5rem 0; }
+.message { /* above the page: what it moved would slip from a dragging hand */
+  position: fixed; top: 0.5rem; left: 1rem; right: 1rem; z-index: 5;
+  max-width: 60rem; margin: 0 auto; pointer-events: none;
+}
 .page { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 2rem; }
 main h2:first-child { margin-top: 0.6rem; }
 @media (min-width: 1000px) {

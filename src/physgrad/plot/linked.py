@@ -261,7 +261,8 @@ class Linked:
         shown.add_tools(
             HoverTool(
                 renderers=runs,
-                tooltips=[("", "@method, step @step"), ("L", "@loss{0.0000e+0}")],
+                tooltips=[("", "@method, step @step"), ("L", "@loss{%.6g}")],
+                formatters={"@loss": "printf"},
                 callback=CustomJS(args=links, code=_POINT),
             )
         )

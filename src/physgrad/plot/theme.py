@@ -113,6 +113,7 @@ pre {
 .alert, .status {
   margin: 0; padding: 0.5rem 0.8rem; border-left: 4px solid var(--pg-alert);
   background: var(--pg-alert-paper); color: var(--pg-ink); max-width: none;
+  box-shadow: 0 2px 10px rgb(0 0 0 / 25%); pointer-events: auto;
 }
 .status { border-color: var(--pg-border); background: var(--pg-raised); }
 """
