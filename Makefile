@@ -29,7 +29,7 @@ types: $(INSTALLED) ## check the types
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 
 docs: $(INSTALLED) ## build the documentation, tutorials included: docs/_build/html
-	$(BIN)/python -m sphinx -E -j 2 -W --keep-going --quiet -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -j 4 -W --keep-going --quiet -b html docs docs/_build/html
 
 bench: $(INSTALLED) ## run the benchmarks, each against a peer
 	$(BIN)/python benchmarks/run.py
