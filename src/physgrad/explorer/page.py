@@ -85,10 +85,12 @@ class Page:
         try:
             self.settings = from_query(query)
             self.comparison = study(self.settings)
+            taken_apart = anatomy(self.settings, self.comparison)
         except (ValueError, TypeError, MissingExtra) as error:
             refused = f"the address cannot be shown: {error}"
             self.settings = Settings()
             self.comparison = study(self.settings)
+            taken_apart = anatomy(self.settings, self.comparison)
         self.controls = Controls(self.settings, self.ask, self.ask_soon)
         self.message = Div(text="", **WIDE)
         self.spaces, self.losses = row(**WRAP), column(**WIDE)
@@ -100,7 +102,7 @@ class Page:
         self.iterates = iterates.Iterates()
         self.iterates.all.selected.on_change("indices", self._picked)
         self.linked = self._fresh()
-        self._redraw(self.settings, anatomy(self.settings, self.comparison))
+        self._redraw(self.settings, taken_apart)
         self.message.text = parts.alert(refused)
         document.js_on_event("document_ready", CustomJS(code=theme.NAMES))
         with document.models.freeze():  # or Bokeh collects all models for each of them
@@ -306,8 +308,8 @@ def _subject(settings: Settings) -> Any:
 def _programs(settings: Settings) -> Any:
     """What programs are compiled for: all but numbers such as step sizes."""
     methods = [
-        (name, one.name, [v for v in one.settings.values() if type(v) is not float])
-        for name, one in settings.named.items()
+        (one.name, [v for v in one.settings.values() if type(v) is not float])
+        for one in settings.named.values()
     ]
     return *_subject(settings), settings.steps, methods
 
