@@ -92,7 +92,8 @@ class Page:
             self.comparison = study(self.settings)
             taken_apart = anatomy(self.settings, self.comparison)
         self.controls = Controls(self.settings, self.ask, self.ask_soon)
-        self.message = Div(text="", **WIDE)
+        # where it is empty, what lies below is to be clicked
+        self.message = Div(text="", styles={"pointer-events": "none"}, **WIDE)
         self.spaces, self.losses = row(**WRAP), column(**WIDE)
         self.step_view = StepView()
         self.numbers, self.ends = Div(text="", **WIDE), Div(text="", **WIDE)
