@@ -202,7 +202,7 @@ def test_a_target_out_of_range_is_labelled_and_its_nearest_point_taken():
     objective = pg.Objective(parabola, below_zero)
     run = pg.minimize(objective, pg.PhysicalGradient(1.0), jnp.ones(1), 3)
     assert run.result == "target_not_reachable"
-    words = "recorded targets were out of the range of the simulator; the nearest"
+    words = "recorded targets were not reached: they are out of the range"
     assert run.message.startswith(f"3 of 3 {words}")
     thinned = pg.minimize(
         objective, pg.PhysicalGradient(1.0), jnp.ones(1), 6, record_every=3

@@ -14,7 +14,7 @@ import pytest
 from bokeh.document import Document
 
 import physgrad as pg
-from physgrad.explorer.anatomy import RULES, anatomy
+from physgrad.explorer.anatomy import OWN, RULES, anatomy
 from physgrad.explorer.code import python
 from physgrad.explorer.page import MOST_SESSIONS, Page, open_page
 from physgrad.explorer.presets import PRESETS
@@ -83,6 +83,8 @@ RESULTS = {
     "One step is enough": ["completed"] * 3,
     "Step too big": ["inverse_failed", "completed"],
     "Wrong branch": ["inverse_failed", "completed"],
+    "Singular Jacobian": ["completed", "completed", "target_not_reachable"],
+    "Noisy inverse": ["completed"] * 3,
     "Target out of range": ["completed", "completed", "target_not_reachable"],
 }
 
@@ -94,6 +96,24 @@ def test_a_preset_does_what_it_says(name):
     assert [run.result for run in comparison.runs.values()] == RESULTS[name]
     failed = [run for run in comparison.runs.values() if not run.ok]
     assert all(run.message for run in failed)
+
+
+def test_with_noise_a_smaller_loss_is_not_a_better_x():
+    preset = next(preset for preset in PRESETS if preset.name == "Noisy inverse")
+    _, exact, told = study(preset.settings).runs.values()
+    truth = np.array([1.0, 2.0])
+    assert exact.loss < told.loss
+    assert np.linalg.norm(told.x - truth) < 0.5 * np.linalg.norm(exact.x - truth)
+    np.testing.assert_allclose(exact.x, [3.01, 0.0], atol=1e-3)
+
+
+def test_at_a_singular_jacobian_nothing_moves_and_beside_it_all_do():
+    preset = next(preset for preset in PRESETS if preset.name == "Singular Jacobian")
+    stuck = study(preset.settings)
+    assert all(run.x[1] == 0 for run in stuck.runs.values())
+    assert "Jacobian is singular" in stuck["pg"].message
+    beside = study(dataclasses.replace(preset.settings, start=(3.0, 0.01)))
+    assert all(run.x[1] > 1 for run in beside.runs.values())
 
 
 def test_typed_formulas_are_minimized_by_the_numerical_rule():
@@ -148,7 +168,7 @@ def test_the_python_that_is_copied_does_the_same(settings, capsys):
 
 def test_a_start_in_z_is_pulled_back():
     assert preimage(TOY, (1.0, 4.0)) == pytest.approx((1.0, 2.0))
-    with pytest.raises(ValueError, match="the inverse failed"):
+    with pytest.raises(ValueError, match=r"no x was found that maps to z = \(1, -4\)"):
         preimage(TOY, (1.0, -4.0))
 
 
@@ -157,14 +177,24 @@ def test_a_step_is_taken_apart():
     np.testing.assert_allclose(parts.gradient, 2 * parts.z)
     np.testing.assert_allclose(parts.target, 0.7 * parts.z, rtol=1e-6)
     landings = {landing.rule: landing for landing in parts.landings}
-    assert list(landings) == list(RULES)
+    assert list(landings) == [*RULES, OWN]
+    np.testing.assert_allclose(landings[OWN].x, landings["P^-1"].x, rtol=1e-5)
     np.testing.assert_allclose(landings["P^-1"].z, parts.target, rtol=1e-6)
     np.testing.assert_allclose(landings["J^+"].x, [2.1, 2.55], rtol=1e-5)
     jacobian = np.diag([1.0, 6.0])
     pulled = parts.x + jacobian @ (2 * (parts.target - parts.z))
     np.testing.assert_allclose(landings["J^T"].x, pulled, rtol=1e-5)
     assert "holds" in landings["P^-1"].certificate
-    assert "promises nothing" in landings["J^T"].certificate
+    assert "need not reach" in landings["J^T"].certificate
+
+
+def test_what_a_method_did_is_beside_what_each_rule_does():
+    settings = dataclasses.replace(TOY, method="gd", step=2)
+    comparison = study(settings)
+    *_, own = anatomy(settings, comparison).landings
+    np.testing.assert_array_equal(own.x, comparison["gd"].trajectory["x"][3])
+    np.testing.assert_array_equal(own.z, comparison["gd"].trajectory["z"][3])
+    assert own.loss == comparison["gd"].trajectory.losses[3]
 
 
 def test_the_inverse_of_the_method_is_the_one_that_is_taken_apart():
@@ -178,7 +208,7 @@ def test_the_inverse_of_the_method_is_the_one_that_is_taken_apart():
 def test_all_figures_draw_from_the_same_iterates():
     comparison = study(TOY)
     linked = Linked(comparison)
-    assert list(linked.figures) == ["x", "z"] and linked.contains_start()
+    assert list(linked.figures) == ["x", "z"] and linked.fits(comparison)
     for name, run in comparison.runs.items():
         data = linked.sources[name].data
         for place in range(2):
@@ -201,12 +231,15 @@ def test_another_start_changes_the_data_in_place():
     linked = Linked(study(TOY))
     figures = dict(linked.figures)
     moved = Settings(start=(2.0, -1.0))
-    linked.update(study(moved))
+    comparison = study(moved)
+    linked.update(comparison)
     assert linked.figures == figures
     for space, point in {"x": [2.0, -1.0], "z": [2.0, 1.0]}.items():
         data = linked.starts[space].data
         np.testing.assert_array_equal(np.ravel([data["x"], data["y"]]), point)
-    assert not linked.contains_start()
+    assert not linked.fits(comparison)
+    linked.look_again(comparison)
+    assert linked.fits(comparison)
 
 
 class _Session:

@@ -134,11 +134,7 @@ def _check_tokens(text: str) -> None:
     while column < len(text):
         token = _TOKEN.match(text, column)
         if token is None:
-            shown = ascii(text[column])
-            words = f"{shown} is not allowed in a formula"
-            if text[column] in "0123456789.":
-                words = "a number such as 2.5e-3 is expected; write 2*x, not 2x"
-            raise ExpressionError(words, column + 1)
+            raise ExpressionError(_not_a_token(text, column), column + 1)
         kind, word = token.lastgroup, token.group()
         count += kind != "space"
         depth += (word == "(") - (word == ")")
@@ -151,6 +147,17 @@ def _check_tokens(text: str) -> None:
         column = token.end()
     if not count:
         raise ExpressionError("an empty formula")
+
+
+def _not_a_token(text: str, column: int) -> str:
+    """What is wrong there, and what to write instead of what people often type."""
+    letter = text[column]
+    if letter == "." and text[:column].rstrip()[-1:].isalpha():
+        return "a name has no dots here; write sin(x), not np.sin(x)"
+    if letter in "0123456789.":
+        return "a number such as 2.5e-3 is expected; write 2*x, not 2x"
+    hint = {"^": "; write x**2 for a power", "[": "; write x0, not x[0]"}
+    return f"{letter!a} is not allowed in a formula{hint.get(letter, '')}"
 
 
 def _checked(node: ast.AST, variables: frozenset[str], depth: int) -> Iterator[ast.AST]:

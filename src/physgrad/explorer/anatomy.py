@@ -23,13 +23,18 @@ from physgrad.optimizer.optimizer import Step
 from physgrad.physical_gradient import PhysicalGradient, physical_step
 from physgrad.plot.space import flat_points
 from physgrad.results import Cause, Result, inverse_message
+from physgrad.trajectory import Run
 
 RULES = {
-    "J^T": "transposed: x + J^T B (z~ - z), as gradient descent",
-    "J^+": "linearized: x + (J^T B J)^+ J^T B (z~ - z), as Gauss-Newton",
-    "P^-1": "the inverse: the method's own, else the simulator's",
+    "J^T": "transposed: x + J^T B (z~ - z), as gradient descent would",
+    "J^+": "linearized: x + (J^T B J)^+ J^T B (z~ - z), as Gauss-Newton would",
+    "P^-1": "the inverse: the method's own where it has one, else the simulator's",
 }
-"""Rule to what it is."""
+"""Rule to where it lands."""
+OWN = "own"
+"""What the method itself did: the next iterate of its run."""
+METRICS = {"newton": "the Hessian of L at z", "gradient": "the identity"}
+"""What B is, by the `metric` of the method."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Landing:
     """Where a rule pulls the target back to, and where that is in z."""
 
     rule: str
-    """A key of `RULES`."""
+    """A key of `RULES`, or `OWN`."""
     x: np.ndarray
     z: np.ndarray
     loss: float
@@ -53,6 +58,11 @@ class Anatomy:
     method: str
     step: int
     step_size: float
+    """Of the method; 1 where it has none."""
+    in_z: bool
+    """Whether the method takes its step in z, to the target below."""
+    metric: str
+    """A key of `METRICS`."""
     x: np.ndarray
     z: np.ndarray
     loss: float
@@ -61,6 +71,7 @@ class Anatomy:
     target: np.ndarray
     """z~ = z - step_size B^-1 dL/dz."""
     landings: tuple[Landing, ...]
+    """By each rule; last, where the run went on to, unless it ended here."""
 
 
 def anatomy(settings: Settings, comparison: Comparison) -> Anatomy:
@@ -68,8 +79,10 @@ def anatomy(settings: Settings, comparison: Comparison) -> Anatomy:
     named = settings.named[settings.method]
     size = float(named.settings.get("step_size", 1.0))
     metric = named.settings.get("metric", "newton")
-    spaces = comparison[settings.method].trajectory.spaces
-    way = flat_points(next(iter(spaces.values())))
+    optimizer = optimizer_of(settings, settings.method)
+    physical = optimizer if isinstance(optimizer, PhysicalGradient) else None
+    run = comparison[settings.method]
+    way = flat_points(next(iter(run.trajectory.spaces.values())))
     step = min(settings.step, len(way) - 1)
     with jax.enable_x64(settings.float64), compiled.quick_to_compile():
         objective = subject_of(settings).objective
@@ -77,29 +90,35 @@ def anatomy(settings: Settings, comparison: Comparison) -> Anatomy:
         rules = {
             "J^T": TransposedInverse(),
             "J^+": LinearizedInverse(),
-            "P^-1": _inverse(settings) or flat.rule,
+            "P^-1": (physical and physical.inverse) or flat.rule,
         }
         x = jnp.asarray(way[step])
         (z, loss, gradient, target, landed), _ = compiled.run(
             _taken_apart, flat, x, jnp.asarray(size, x.dtype), metric, rules
         )
+    landings = [_landing(name, step + 1, landed[name]) for name in rules]
     return Anatomy(
-        settings.method,
-        step,
-        size,
-        np.asarray(x),
-        np.asarray(z),
-        float(loss),
-        np.asarray(gradient),
-        np.asarray(target),
-        tuple(_landing(name, step + 1, landed[name]) for name in rules),
+        method=settings.method,
+        step=step,
+        step_size=size,
+        in_z=physical is not None,
+        metric=metric,
+        x=np.asarray(x),
+        z=np.asarray(z),
+        loss=float(loss),
+        gradient=np.asarray(gradient),
+        target=np.asarray(target),
+        landings=(*landings, *_own(run, step)),
     )
 
 
-def _inverse(settings: Settings) -> Inverse | None:
-    """The rule that the chosen method brings, if it does."""
-    optimizer = optimizer_of(settings, settings.method)
-    return optimizer.inverse if isinstance(optimizer, PhysicalGradient) else None
+def _own(run: Run, step: int) -> list[Landing]:
+    """Where the run went to in that step, if it did."""
+    if step + 1 >= len(run.trajectory):
+        return []
+    x, *_, z = (flat_points(tree)[step + 1] for tree in run.trajectory.spaces.values())
+    loss = float(run.trajectory.losses[step + 1])
+    return [Landing(OWN, x, z, loss, "the next iterate of the run", holds=True)]
 
 
 def _taken_apart(
@@ -127,9 +146,12 @@ def _landing(rule: str, step: int, landed: Any) -> Landing:
         cause = Cause.from_code(int(certificate.cause))
         words = inverse_message(cause, step, residual, tolerance)
     elif result is Result.target_not_reachable:
-        words = f"target out of range; |P(x+) - z~| = {residual:.3g} is the least near"
+        words = (
+            "no x near this one maps to z~; where it is nearest, |P(x+) - z~| = "
+            f"{residual:.3g}"
+        )
     elif np.isinf(tolerance):
-        words = f"promises nothing; |P(x+) - z~| = {residual:.3g}"
+        words = f"none: this rule need not reach z~; |P(x+) - z~| = {residual:.3g}"
     else:
         words = f"holds: |P(x+) - z~| = {residual:.3g}, at most {tolerance:.3g}"
     return Landing(

@@ -54,6 +54,7 @@ class Controls:
         ask_soon: Callable[[Change], None],
     ):
         self._ask, self._ask_soon, self._filling = ask, ask_soon, False
+        self._shown: Formulas | None = None  # in the fields, but for what is typed
         names = [preset.name for preset in PRESETS]
         self.preset = Select(title="Preset", options=[NOTHING, *names], **WIDE)
         self.lesson = Div(text="", **WIDE)
@@ -64,7 +65,9 @@ class Controls:
         ]
         self.steps = NumericInput(title="Steps", mode="int", width=90)
         self.float64 = Toggle(label="float64", active=False, width=90)
-        self.entries = Select(title="Entries of x", options=["1", "2", "3"], width=90)
+        self.entries = Select(
+            title="Entries of x", options=["1", "2", "3"], value="2", width=90
+        )
         self.z = [
             TextInput(title=f"z{i} =", value=text, **WIDE)
             for i, text in enumerate(FIRST_FORMULAS)
@@ -94,20 +97,10 @@ class Controls:
     def fill(self, settings: Settings) -> None:
         """Set all controls to these settings."""
         self._filling = True
-        formulas = settings.formulas
-        self.problem.value = TYPED if formulas else settings.problem
-        self._formulas.visible = formulas is not None
-        if formulas is not None:
-            texts = [*formulas.z, *[""] * (MOST_ENTRIES - len(formulas.z))]
-            for text, field in zip(texts, self.z, strict=True):
-                field.value = text
-            self.loss.value = formulas.loss
-        self.entries.value = str(min(settings.entries, MOST_ENTRIES))
-        for place, field in enumerate(self.start):
-            field.visible = place < settings.entries <= MOST_ENTRIES
-            if field.visible:
-                field.value = settings.start[place]
-        self.steps.value, self.float64.active = settings.steps, settings.float64
+        self.problem.value = TYPED if settings.formulas else settings.problem
+        self._formulas.visible = settings.formulas is not None
+        self._fill_formulas(settings.formulas)
+        self.fill_numbers(settings)
         self._fill_methods(settings)
         self.fill_chosen(settings)
         self.add.update(value=NOTHING, disabled=len(self.methods) >= MOST_METHODS)
@@ -118,6 +111,16 @@ class Controls:
         self.lesson.visible = shown is not None
         self._filling = False
 
+    def fill_numbers(self, settings: Settings) -> None:
+        """Show the start, how many steps, and in which precision."""
+        before, self._filling = self._filling, True
+        for place, field in enumerate(self.start):
+            field.visible = place < settings.entries <= MOST_ENTRIES
+            if field.visible:
+                field.value = settings.start[place]
+        self.steps.value, self.float64.active = settings.steps, settings.float64
+        self._filling = before
+
     def fill_chosen(self, settings: Settings) -> None:
         """Show which step is taken apart."""
         before, self._filling = self._filling, True
@@ -126,12 +129,27 @@ class Controls:
         self.step.update(end=max(settings.steps, 2), value=settings.step + 1)
         self._filling = before
 
+    def _fill_formulas(self, formulas: Formulas | None) -> None:
+        """Show other formulas; what is typed and not used yet stays otherwise."""
+        if formulas is None or formulas == self._shown:
+            return
+        self._shown = formulas
+        texts = [*formulas.z, *[""] * (MOST_ENTRIES - len(formulas.z))]
+        for text, field in zip(texts, self.z, strict=True):
+            field.value = text
+        self.loss.value, self.entries.value = formulas.loss, str(formulas.entries)
+
     def _fill_methods(self, settings: Settings) -> None:
         names = [one.name for one in settings.named.values()]
         others = names != [method.name for method in self.methods]
         if others:
             self.methods = [
-                MethodRow(name, self._read_methods, self._without(place))
+                MethodRow(
+                    name,
+                    names[: place + 1].count(name),
+                    self._read_methods,
+                    self._without(place),
+                )
                 for place, name in enumerate(names)
             ]
         inverses = inverses_of(settings)
@@ -179,6 +197,7 @@ class Controls:
         widget.on_change(name, turned)
 
     def _with_problem(self, settings: Settings, name: str) -> Settings:
+        self._formulas.visible = name == TYPED  # to be mended where they are refused
         if name == TYPED:
             return self._with_formulas(settings)
         entries = problem_card(name).entries

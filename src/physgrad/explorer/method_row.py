@@ -33,18 +33,25 @@ class MethodRow:
 
     What they say is the text of the command line, `pg:step_size=0.3`, so that there is
     one reader of it. `changed` is told that a visitor changed it, and whether that is
-    one of many changes, as of a slider that moves.
+    one of many changes, as of a slider that moves. `number`: which of the methods of
+    this name it is, from 1.
     """
 
     def __init__(
-        self, name: str, changed: Callable[[bool], None], remove: Callable[[], None]
+        self,
+        name: str,
+        number: int,
+        changed: Callable[[bool], None],
+        remove: Callable[[], None],
     ):
         self.name, self._filling, self._changed = name, False, changed
         self._typed, self._shown = name, ()
         keys, self._size = OPTIMIZERS[name].keys, size_of(name)
         counted = self._size == "history_length"
         half: dict[str, Any] = {"width": 150, "margin": (0, 5, 4, 5)}
-        label = f"{name}: {self._size.replace('_', ' ')}"
+        wide: dict[str, Any] = half | {"width": 310}
+        called = name if number == 1 else f"{name} ({number})"
+        label = f"{called}: {self._size.replace('_', ' ')}"
         self.number = NumericInput(title=label, mode="float", **half)
         self.slider = Slider(
             title="power of ten", name=f"{label}, as a power of ten",
@@ -52,12 +59,10 @@ class MethodRow:
             visible=not counted, format="0.00", **half,
         )  # fmt: skip
         self.inverse = Select(
-            title=f"{name}: inverse", visible="inverse" in keys, **half
+            title=f"{called}: inverse", visible="inverse" in keys, **half
         )
-        self.more = TextInput(
-            title=f"{name}: others", placeholder="key=value,...", **half
-        )
-        self.drop = Button(label=f"Remove {name}", align="end", **half)
+        self.more = TextInput(title=f"{called}: others", **wide)
+        self.drop = Button(label=f"Remove {called}", align="end", **half)
         parts = [self.number, self.slider, self.inverse, self.more, self.drop]
         self.layout = row(*parts, css_classes=["method"], **WRAP)
         for widget in (self.number, self.inverse, self.more):
@@ -70,9 +75,12 @@ class MethodRow:
         self._filling, self._typed = True, text
         pairs = (part.split("=") for part in text.partition(":")[2].split(",") if part)
         typed = {key: value for key, value in pairs}
-        value = float(parse_optimizer(text, inverses).settings[self._size])
+        settings = parse_optimizer(text, inverses).settings
+        value = float(settings[self._size])
         typed.pop(self._size, None)
-        self.number.value = value
+        others = [key for key in settings if key not in (self._size, "inverse")]
+        self.more.placeholder = ", ".join(f"{key}=..." for key in others)
+        self.number.value = float(f"{value:.6g}")
         exponent = math.log10(value) if value > 0 else LOWEST
         exponent = min(max(exponent, LOWEST), HIGHEST)
         # what the slider itself asked for leaves it where it is

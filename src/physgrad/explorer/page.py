@@ -152,8 +152,9 @@ class Page:
             self.ask(self._soon)
 
     def _refuse(self, message: str) -> None:
-        """Say why; the controls stay as they were turned, the picture as it was."""
+        """Say why; all is as it was, but for what is typed to be mended."""
         self.message.text = parts.alert(message)
+        self.controls.fill_numbers(self.settings)
         if self._held is None:
             self._update()  # a start that was dragged goes back
             self.linked.show_iterate(self.settings.method, self.settings.step)
@@ -175,7 +176,7 @@ class Page:
         same = _subject(settings) == _subject(self.settings)
         if same and self.linked.shows(comparison):
             self._update()
-            if self._held is None and not self.linked.contains_start():
+            if self._held is None and not self.linked.fits(comparison):
                 self.linked.look_again(comparison)
         else:
             self.linked = self._fresh()
@@ -194,7 +195,7 @@ class Page:
     def _redraw_step(self, settings: Settings, taken_apart: Anatomy) -> None:
         """What belongs to the step that is looked at, and to the address."""
         self.settings = settings
-        self.step_view.show(taken_apart)
+        self.step_view.show(taken_apart, self.linked.pairs, self.linked.planes)
         self.numbers.text = parts.numbers(taken_apart)
         self.linked.show_iterate(self.settings.method, self.settings.step)
         self.controls.fill_chosen(self.settings)
@@ -243,7 +244,7 @@ class Page:
             self._held = None
             if not np.allclose(point, start, rtol=1e-4, atol=0.0):
                 self.ask(lambda settings: self._from(settings, space, point))
-            if not linked.contains_start():
+            if not linked.fits(self.comparison):
                 linked.look_again(self.comparison)
 
         return dropped

@@ -56,8 +56,11 @@ PRESETS = (
     ),
     Preset(
         "Singular Jacobian",
-        "At x1 = 0 the derivative of x1^2 is zero: no method that goes by it can move "
-        "x1, though the loss asks z1 to be 4. Start a little beside it.",
+        "At x1 = 0 the derivative of x1^2 is zero, and L is at a saddle. No method "
+        "that goes by derivatives can move x1 from there, though z1 should be 4 and "
+        "x1 = 2 maps to it: gd and Gauss-Newton do all their steps and minimize over "
+        "x0 alone; the numerical inverse finds no x near that maps to its targets, "
+        "and says so. Start at x1 = 0.01, and all of them get away.",
         Settings(
             formulas=Formulas(("x0", "x1**2"), "z0**2 + (z1 - 4)**2", 2),
             start=(3.0, 0.0),
@@ -67,15 +70,18 @@ PRESETS = (
     ),
     Preset(
         "Noisy inverse",
-        "The second entry of x is squeezed a thousandfold on its way to z. What is "
-        "noise in z is a thousand times that in x: exact inversion follows it, a "
-        "regularized one stops at the noise it was told of.",
+        "Measured at x = (1, 2), with an error of 0.01 in each z: (3.01, 3.01) in "
+        "place of (3, 3.02). The Jacobian is nearly singular. To fit the errors, too, "
+        "exact inversion goes down the valley to x = (3.01, 0), where L is 0 and x is "
+        "wrong. The regularized inverse is told of the noise and stops fitting there; "
+        "gradient descent comes no farther in so few steps.",
         Settings(
             formulas=Formulas(
-                ("x0", "x1/1000"), "(z0 - 1)**2 + (z1 - 0.01)**2", entries=2
+                ("x0 + x1", "x0 + 1.01*x1"), "(z0 - 3.01)**2 + (z1 - 3.01)**2", 2
             ),
-            start=(3.0, 3.0),
+            start=(0.0, 0.5),
             optimizers=(
+                "gd:learning_rate=0.1",
                 "pg:step_size=1",
                 "pg:step_size=1,inverse=regularized,noise=0.01",
             ),

@@ -12,7 +12,7 @@ import math
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
-from physgrad.expressions import parse
+from physgrad.expressions import ExpressionError, parse
 from physgrad.names import (
     DEFAULT_OPTIMIZERS,
     Named,
@@ -40,7 +40,8 @@ _KEYS += ("method", "step")
 class Formulas:
     """A simulator and a loss that were typed.
 
-    **Raises:** `ExpressionError` for what is no formula over x0, x1, ... and z0, ...
+    **Raises:** `ValueError` for what is no formula over x0, x1, ... and z0, ..., naming
+    which one it is.
     """
 
     z: tuple[str, ...]
@@ -55,9 +56,12 @@ class Formulas:
             if not 1 <= count <= MOST_ENTRIES:
                 limits = f"from 1 to {MOST_ENTRIES}"
                 raise ValueError(f"{what} has {limits} entries here, got {count}")
-        for text in self.z:
-            parse(text, self.x_names)
-        parse(self.loss, self.z_names)
+        formulas = [*zip(self.z_names, self.z, strict=True), ("L", self.loss)]
+        for name, text in formulas:
+            try:
+                parse(text, self.z_names if name == "L" else self.x_names)
+            except ExpressionError as error:
+                raise ValueError(f"{name}, {error}") from None
 
     @property
     def x_names(self) -> list[str]:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from bokeh.layouts import row
 from bokeh.models import Arrow, ColumnDataSource, LabelSet, LayoutDOM, Range1d, VeeHead
 from bokeh.plotting import figure
 
-from physgrad.explorer.anatomy import Anatomy
+from physgrad.explorer.anatomy import OWN, Anatomy
 from physgrad.plot.linked import WRITING, plain_figure
+from physgrad.plot.space import Plane
 from physgrad.plot.style import BLUE, GREEN, GREY, PURPLE, VERMILLION
 from physgrad.plot.theme import WRAP
 
+DOWNHILL, TARGET = "-dL/dz", "z~"
+AMBER = "#A87400"
+"""To be told on light and dark."""
 LOOKS = {
-    "-dL/dz": (VERMILLION, "solid"),
-    "step in z": (PURPLE, "dashed"),
+    DOWNHILL: (VERMILLION, "solid"),
+    TARGET: (PURPLE, "dashed"),
     "J^T": (BLUE, "solid"),
     "J^+": (GREY, "dashed"),
     "P^-1": (GREEN, "solid"),
+    OWN: (AMBER, "dotted"),
 }
-"""Arrow to its color and dash."""
-WORDS = {name: name for name in LOOKS} | {"step in z": "z~"}
-"""What stands at its head."""
+"""Arrow, by what stands at its head, to its color and dash."""
 # In the order in which points that are the same are named.
-ORDER = ("P^-1", "step in z", "J^+", "J^T", "-dL/dz")
+ORDER = (OWN, "P^-1", TARGET, "J^+", "J^T", DOWNHILL)
 # Pixels from a head to its name: above where the nearest other head is below.
 ABOVE, BELOW = 5, -19
 # An arrow longer than this many steps leaves the picture.
@@ -45,28 +50,52 @@ class StepView:
         """Both figures."""
         return row(*self.figures.values(), **WRAP)
 
-    def show(self, parts: Anatomy) -> None:
-        """Another step."""
+    def show(
+        self,
+        parts: Anatomy,
+        pairs: Mapping[str, tuple[int, ...]],
+        planes: Mapping[str, Plane],
+    ) -> None:
+        """Another step, seen in the same entries as the spaces are.
+
+        **Arguments:** of the first space and the last: the entries that are shown, and
+        their names.
+        """
         length = max(float(np.linalg.norm(parts.target - parts.z)), 1e-30)
         slope = max(float(np.linalg.norm(parts.gradient)), 1e-30)
         # the gradient has another unit than z: its arrow is as long as the step
         downhill = parts.z - parts.gradient * (length / slope)
-        in_z = {"-dL/dz": downhill, "step in z": parts.target}
+        in_z = {DOWNHILL: downhill, TARGET: parts.target}
         in_z |= {landing.rule: landing.z for landing in parts.landings}
         in_x = {landing.rule: landing.x for landing in parts.landings}
-        self._show("x", parts.x, in_x)
-        self._show("z", parts.z, in_z)
+        spaces = list(pairs)
+        for space, begin, ends, name in (
+            ("x", parts.x, in_x, spaces[0]),
+            ("z", parts.z, in_z, spaces[-1]),
+        ):
+            shown, line = self.figures[space], len(pairs[name]) == 1
+            across, up = planes[name].axis_names
+            shown.xaxis.axis_label = across
+            shown.yaxis.axis_label = up
+            # on a line the arrows stand below each other: height means nothing
+            shown.yaxis.visible = shown.ygrid.visible = not line
+            self._show(space, begin, ends, pairs[name])
 
-    def _show(self, space: str, begin: np.ndarray, ends: dict[str, np.ndarray]) -> None:
-        base = _plane(begin)
-        shown = {name: _plane(end) for name, end in ends.items()}
-        shown = {name: end for name, end in shown.items() if np.all(np.isfinite(end))}
+    def _show(
+        self,
+        space: str,
+        begin: np.ndarray,
+        ends: dict[str, np.ndarray],
+        pair: tuple[int, ...],
+    ) -> None:
+        ends = {name: end for name, end in ends.items() if np.all(np.isfinite(end))}
+        bases = {name: _seen(begin, pair, name) for name in ends}
+        shown = {name: _seen(end, pair, name) for name, end in ends.items()}
         for name in LOOKS:
-            end = shown.get(name)
-            data = {} if end is None else _arrow(base, end)
-            self.arrows[space, name].update(data=data or _arrow())
+            ways = [(bases[name], shown[name])] if name in shown else []
+            self.arrows[space, name].update(data=_arrows(ways))
         labels = _labels(shown)
-        points = [base, *(shown[first] for first in labels)]
+        points = [_seen(begin, pair), *(shown[first] for first in labels)]
         self.ends[space].update(
             data={
                 "x": [point[0] for point in points],
@@ -76,34 +105,35 @@ class StepView:
                 "up": [_up(point, points) for point in points],
             }
         )
-        self._look_at(space, base, shown)
+        self._look_at(space, points[0], shown, equal=len(pair) == 2)
 
     def _look_at(
-        self, space: str, base: np.ndarray, ends: dict[str, np.ndarray]
+        self, space: str, base: np.ndarray, ends: dict[str, np.ndarray], *, equal: bool
     ) -> None:
         """Show the step; a rule that overshoots it by far leaves the picture."""
+        axes = slice(None) if equal else slice(1)
         lengths = {
-            name: float(np.max(np.abs(end - base))) for name, end in ends.items()
+            name: float(np.max(np.abs(end - base)[axes])) for name, end in ends.items()
         }
-        usual = [lengths[n] for n in ("P^-1", "step in z") if lengths.get(n, 0) > 0]
-        reach = FAR * max(usual, default=max(lengths.values(), default=1.0))
+        usual = [lengths[name] for name in (OWN, "P^-1", TARGET) if name in lengths]
+        reach = FAR * max(usual, default=0.0) or max(lengths.values(), default=1.0)
         near = [base, *(end for name, end in ends.items() if lengths[name] <= reach)]
         low, high = np.min(near, axis=0), np.max(near, axis=0)
-        size = max(float(np.max(high - low)), 1e-9 * (1 + float(np.max(np.abs(base)))))
+        size = high - low
+        if equal:  # one unit on both axes
+            size = np.full(2, np.max(size))
+        size = np.maximum(size, 1e-9 * (1 + float(np.max(np.abs(base)))))
         room = np.maximum(0.25 * size, (size - (high - low)) / 2 + 0.1 * size)
         shown = self.figures[space]
-        shown.x_range.update(
-            start=float(low[0] - room[0]), end=float(high[0] + room[0])
-        )
-        shown.y_range.update(
-            start=float(low[1] - room[1]), end=float(high[1] + room[1])
-        )
+        for place, axis in enumerate((shown.x_range, shown.y_range)):
+            start, end = low[place] - room[place], high[place] + room[place]
+            axis.update(start=float(start), end=float(end))
 
     def _figure(self, space: str) -> figure:
         shown = plain_figure(
             f"one step, in {space}-space",
-            f"{space}₀",
-            f"{space}₁",
+            "",
+            "",
             x_range=Range1d(),
             y_range=Range1d(),
         )
@@ -135,7 +165,7 @@ def _labels(ends: dict[str, np.ndarray]) -> dict[str, str]:
             for first in groups
             if float(np.max(np.abs(ends[first] - ends[name]))) <= 1e-3 * size
         )
-        groups.setdefault(next(near, name), []).append(WORDS[name])
+        groups.setdefault(next(near, name), []).append(name)
     return {first: ", ".join(words) for first, words in groups.items()}
 
 
@@ -147,14 +177,21 @@ def _up(point: np.ndarray, points: list[np.ndarray]) -> int:
     return ABOVE if point[1] >= nearest[1] else BELOW
 
 
-def _arrow(*ends: np.ndarray) -> dict[str, list[float]]:
-    """The columns of one arrow, from and to; of none without points."""
-    (x0, y0), (x1, y1) = ([], []), ([], [])
-    if ends:
-        (x0, y0), (x1, y1) = [([float(a)], [float(b)]) for a, b in ends]
-    return {"x0": x0, "y0": y0, "x1": x1, "y1": y1}
+def _arrows(ways: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, list[float]]:
+    """The columns of arrows, each from a point to another."""
+    return {
+        "x0": [float(begin[0]) for begin, _ in ways],
+        "y0": [float(begin[1]) for begin, _ in ways],
+        "x1": [float(end[0]) for _, end in ways],
+        "y1": [float(end[1]) for _, end in ways],
+    }
 
 
-def _plane(point: np.ndarray) -> np.ndarray:
-    """The first two entries; of a single one, on the axis."""
-    return np.append(np.asarray(point, float), 0.0)[:2]
+def _seen(
+    point: np.ndarray, pair: tuple[int, ...], name: str | None = None
+) -> np.ndarray:
+    """Two entries of a point; of a single one, on the line of an arrow."""
+    if len(pair) == 2:
+        return np.asarray(point, float)[list(pair)]
+    height = -1.0 - list(LOOKS).index(name) if name else 0.0
+    return np.array([float(point[pair[0]]), height])

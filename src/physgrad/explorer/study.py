@@ -154,7 +154,7 @@ def optimizer_of(settings: Settings, key: str) -> Optimizer:
 def preimage(settings: Settings, z: Sequence[float]) -> tuple[float, ...]:
     """The x that maps to z, by the simulator's own rule from the present start.
 
-    **Raises:** `ValueError` in the words of the library where it does not get there.
+    **Raises:** `ValueError` where it does not get there.
     """
     with jax.enable_x64(settings.float64), quick_to_compile():
         simulator, start = subject_of(settings).objective.simulator, start_of(settings)
@@ -163,5 +163,9 @@ def preimage(settings: Settings, z: Sequence[float]) -> tuple[float, ...]:
         objective = Objective(simulator, SquaredLoss(target))
         run = minimize(objective, PhysicalGradient(1.0), start, 1, progress=False)
     if run.result is not Result.completed:
-        raise ValueError(run.message)
+        point = ", ".join(f"{entry:.4g}" for entry in z)
+        raise ValueError(
+            f"no x was found that maps to z = ({point}): it lies out of the range of "
+            "the simulator, or too far from the present start"
+        )
     return tuple(float(entry) for entry in ravel_pytree(run.x)[0])

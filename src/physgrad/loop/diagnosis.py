@@ -116,7 +116,8 @@ def explain(
         ),
         Result.stalled: lambda: _stalled(objective, x, cause, where, last),
         Result.target_not_reachable: lambda: (
-            f"{steps.missed} recorded targets were out of the range of the simulator; "
+            f"{steps.missed} recorded targets were not reached: they are out of the "
+            "range of the simulator, or the step began where its Jacobian is singular; "
             "the nearest points were taken, as a fit to data does; "
             "stop=Stop(gradient=...) tells when it is the best one"
         ),

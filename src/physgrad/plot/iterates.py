@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -114,14 +114,14 @@ for (const line of body?.querySelectorAll("tr[data-row]") ?? []) {
 """
 
 
-def columns_of(axis_names: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def columns_of(entries: Mapping[str, Mapping[int, str]]) -> dict[str, str]:
     """The columns that are shown, with their headings.
 
-    **Arguments:** `axis_names`: the two names of each space.
+    **Arguments:** `entries`: of each space, those that are shown, with their names.
     """
     shown = {"method": "method", "step": "step", "loss": "L"}
-    for space, names in axis_names.items():
-        shown |= {f"{space} {place}": name for place, name in enumerate(names)}
+    for space, names in entries.items():
+        shown |= {f"{space}[{entry}]": name for entry, name in names.items()}
     return shown | {"result": "result"}
 
 
@@ -141,12 +141,12 @@ class Iterates:
         self.all.selected.js_on_change("indices", CustomJS(args=links, code=MARK))
 
     def fill(
-        self, columns: Mapping[str, Any], axis_names: Mapping[str, Sequence[str]]
+        self, columns: Mapping[str, Any], entries: Mapping[str, Mapping[int, str]]
     ) -> None:
         """Other iterates; the first one is marked until one is chosen."""
         self.all.update(data=dict(columns))
         self.mark.update(data={key: column[:1] for key, column in columns.items()})
-        self.table.text = iterates_table(columns, columns_of(axis_names))
+        self.table.text = iterates_table(columns, columns_of(entries))
 
     def choose(self, row: int) -> None:
         """Mark a row."""

@@ -18,6 +18,7 @@ from bokeh.models import (
     HoverTool,
     LabelSet,
     Range1d,
+    Title,
     VeeHead,
 )
 from bokeh.plotting import figure
@@ -27,10 +28,17 @@ from physgrad.comparison.comparison import Comparison
 from physgrad.objective.objective import Objective
 from physgrad.plot.iterates import Iterates
 from physgrad.plot.levels import Field, level_values
-from physgrad.plot.linked_data import iterates_of, level_labels, pairs_of, points_of
-from physgrad.plot.space import Plane, line_of, plane_of
+from physgrad.plot.linked_data import (
+    best_views,
+    entries_of,
+    iterates_of,
+    level_labels,
+    pairs_of,
+    points_of,
+)
+from physgrad.plot.space import Plane, count_entries, line_of, plane_of
 from physgrad.plot.style import Style, styles
-from physgrad.plot.view import View, view_of
+from physgrad.plot.view import View
 
 LEVEL, WRITING = "#8A9098", "#767C85"
 """Of level lines and of what is written on them: to be told on light and dark."""
@@ -81,6 +89,8 @@ class Linked:
         self.names = list(comparison.runs)
         self.styles = styles(comparison.optimizers)
         self.pairs = pairs_of(comparison)
+        self.entries = entries_of(comparison, self.pairs)
+        self.counts = {s: count_entries(comparison, s) for s in self.pairs}
         self.planes = self._planes(comparison)
         self.views: dict[str, View] = {}
         self.fields: dict[str, Field] = {}
@@ -112,32 +122,22 @@ class Linked:
 
     def look_again(self, comparison: Comparison) -> None:
         """Choose what is seen of each space, and draw level lines there."""
-        first = float(next(iter(comparison.runs.values())).trajectory.losses[0])
-        all_losses = [run.trajectory.losses for run in comparison.runs.values()]
-        values = level_values(first, np.concatenate(all_losses))
-        for space, plane in self.planes.items():
-            runs = [
-                (points, comparison[name].trajectory.losses)
-                for name, points in plane.points.items()
-            ]
-            is_line = len(self.pairs[space]) == 1
-            ratio = None if is_line else 1.0
-            view = view_of(plane.landmarks, runs, first, ratio)
-            self.views[space] = view
+        losses = [run.trajectory.losses for run in comparison.runs.values()]
+        values = level_values(float(losses[0][0]), np.concatenate(losses))
+        self.views = best_views(comparison, self.planes, self.pairs)
+        for space, view in self.views.items():
             for place, wanted in enumerate(self.wanted[space]):
                 low, high = float(view.low[place]), float(view.high[place])
                 wanted.update(start=low, end=high)
-            if is_line:
-                self._draw_curve(space, plane, view)
+            if len(self.pairs[space]) == 1:
+                self._draw_curve(space, self.planes[space], view)
             else:
-                self._draw_levels(space, plane, view, values)
+                self._draw_levels(space, self.planes[space], view, values)
 
-    def contains_start(self) -> bool:
-        """Whether the start is within what is seen of each space."""
-        return all(
-            bool(self.views[space].contains(plane.start[None])[0])
-            for space, plane in self.planes.items()
-        )
+    def fits(self, comparison: Comparison) -> bool:
+        """Whether what is seen of each space still suits the runs."""
+        best = best_views(comparison, self.planes, self.pairs)
+        return all(view.suits(best[space]) for space, view in self.views.items())
 
     def show_iterate(self, name: str, step: int) -> None:
         """Mark an iterate of a run in all figures and in the table."""
@@ -157,7 +157,7 @@ class Linked:
         tables: list[dict[str, Any]] = []
         for name, run in comparison.runs.items():
             row = sum(len(table["step"]) for table in tables)
-            tables.append(iterates_of(name, run, row, self.planes))
+            tables.append(iterates_of(name, run, row, self.planes, self.entries))
             self.sources[name].update(data=tables[-1])
         joined = {
             key: np.concatenate([table[key] for table in tables]) for key in tables[0]
@@ -169,8 +169,7 @@ class Linked:
             if not run.ok
         ]
         self.stops.update(data={key: column[failed] for key, column in joined.items()})
-        axis_names = {space: plane.axis_names for space, plane in self.planes.items()}
-        self.iterates.fill(joined, axis_names)
+        self.iterates.fill(joined, self.entries)
         for space, plane in self.planes.items():
             if space != held:
                 self.starts[space].update(data=points_of([plane.start]))
@@ -208,6 +207,9 @@ class Linked:
         )
         legend.ncols = 4
         shown.add_layout(legend, "above")
+        if self.counts[space] > 2:
+            words = f"2 of {self.counts[space]} entries; level lines need a plane"
+            shown.add_layout(Title(text=words, text_font_style="normal"), "above")
         return shown
 
     def _losses(self, against: str) -> figure:

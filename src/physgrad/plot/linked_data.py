@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from physgrad.comparison.comparison import Comparison
-from physgrad.plot.space import Plane, widest_pair
+from physgrad.plot.space import Plane, entry_names, flat_points, widest_pair
+from physgrad.plot.view import View, view_of
 from physgrad.trajectory import Run
 
 # A loss below this part of the first one is drawn there: a log axis has no zero.
 SMALLEST = 1e-40
+MOST_COLUMNS = 8
+"""Entries of a space in the table; of one with more, those that are drawn."""
 
 
 def pairs_of(comparison: Comparison) -> dict[str, tuple[int, ...]]:
@@ -21,8 +25,25 @@ def pairs_of(comparison: Comparison) -> dict[str, tuple[int, ...]]:
     return {space: widest_pair(comparison, space) or (0,) for space in spaces}
 
 
+def entries_of(
+    comparison: Comparison, pairs: Mapping[str, tuple[int, ...]]
+) -> dict[str, dict[int, str]]:
+    """Each space, and the entries of it that the table holds, with their names."""
+    spaces = next(iter(comparison.runs.values())).trajectory.spaces
+    entries: dict[str, dict[int, str]] = {}
+    for space, tree in spaces.items():
+        names = entry_names(space, jax.tree.map(lambda leaf: leaf[0], tree))
+        every = range(len(names)) if len(names) <= MOST_COLUMNS else pairs[space]
+        entries[space] = {entry: names[entry] for entry in every}
+    return entries
+
+
 def iterates_of(
-    name: str, run: Run, row: int, planes: Mapping[str, Plane]
+    name: str,
+    run: Run,
+    row: int,
+    planes: Mapping[str, Plane],
+    entries: Mapping[str, Mapping[int, str]],
 ) -> dict[str, Any]:
     """The columns of a run; `row`: where it begins in the table of all."""
     count = len(run.trajectory)
@@ -48,7 +69,28 @@ def iterates_of(
             # an arrow head in the middle of each step
             half = (points[:, place] + ahead[:, place]) / 2
             data[f"{space} {place} half"] = half
+        every = flat_points(run.trajectory[space])
+        data |= {f"{space}[{entry}]": every[:, entry] for entry in entries[space]}
     return data
+
+
+def best_views(
+    comparison: Comparison,
+    planes: Mapping[str, Plane],
+    pairs: Mapping[str, tuple[int, ...]],
+) -> dict[str, View]:
+    """What is best seen of each space; where its axes have one unit, it is a square."""
+    losses = {name: run.trajectory.losses for name, run in comparison.runs.items()}
+    first_loss = float(next(iter(losses.values()))[0])
+    return {
+        space: view_of(
+            plane.landmarks,
+            [(points, losses[name]) for name, points in plane.points.items()],
+            first_loss,
+            1.0 if len(pairs[space]) == 2 else None,
+        )
+        for space, plane in planes.items()
+    }
 
 
 def points_of(points: list[np.ndarray]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import numpy as np
 GROWTH_SHOWN = 4.0
 # Room around what is shown, for labels.
 MARGIN = 0.14
+# A view is not kept where another would show the same so many times as large.
+LARGEST = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,14 @@ class View:
     def contains(self, points: np.ndarray) -> np.ndarray:
         """Whether each of the points, shape (n, 2), is inside."""
         return np.all((points >= self.low) & (points <= self.high), axis=-1)
+
+    def suits(self, best: View) -> bool:
+        """Whether it may stay where `best` would be chosen: most of that is inside, and
+        it is not lost in this one."""
+        size = best.high - best.low
+        core = np.stack([best.low + 0.1 * size, best.high - 0.1 * size])
+        inside = bool(np.all(self.contains(core)))
+        return inside and bool(np.all(self.high - self.low <= LARGEST * size))
 
     def within_reach(self, points: np.ndarray) -> np.ndarray:
         """The points, far ones moved towards the center to where they can be drawn.
