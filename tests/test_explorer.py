@@ -304,6 +304,40 @@ def test_what_cannot_be_shown_is_said_and_the_rest_stays(monkeypatch, caplog):
     np.testing.assert_array_less(page.linked.sources["gd"].data["loss"][0], drawn[0])
 
 
+def settle(document: Document) -> None:
+    """What the page put off until its message is shown."""
+    for callback in document.session_callbacks:
+        document.remove_timeout_callback(callback)
+        callback.callback()
+
+
+def test_what_is_typed_and_not_used_yet_stays():
+    page = Page(document := Document(), arguments("optimizer=gd&steps=2"))
+    controls = page.controls
+    controls.problem.value = "formulas, typed below"
+    settle(document)
+    assert page.settings.formulas == Formulas(("x0", "x1**2"), "z0**2 + z1**2", 2)
+    controls.z[0].value, controls.loss.value = "x0 * x1", "z0**2"
+    controls.start[0].value = 2.0  # something else is changed before they are used
+    assert page.settings.start == (2.0, 3.0)
+    assert controls.z[0].value == "x0 * x1" and controls.loss.value == "z0**2"
+    controls.steps.value = -1.0
+    assert "from 1 to 1000" in page.message.text and controls.steps.value == 2
+    assert controls.z[0].value == "x0 * x1"
+
+
+def test_formulas_that_are_refused_can_be_mended():
+    page = Page(Document(), arguments("optimizer=gd&steps=2"))
+    controls = page.controls
+    controls.z[1].value = "np.sin(x0)"
+    controls.problem.value = "formulas, typed below"
+    assert "z1, column 3" in page.message.text and "write sin(x)" in page.message.text
+    assert controls.z[1].value == "np.sin(x0)" and page.settings.formulas is None
+    fields: Any = controls.layout
+    shown = [part for part in fields.children if controls.z[1] in part.references()]
+    assert shown and all(part.visible for part in shown)
+
+
 def test_formulas_must_use_what_they_are_given():
     for formulas, words in (
         (Formulas(("1", "2"), "z0", 2), "z does not depend on x"),
@@ -330,6 +364,38 @@ def test_a_problem_of_the_users_is_shown_in_its_own_structure():
     assert pg.problems.get("tests:tree", jnp.float32).start["b"] == 3
     with pytest.raises(ValueError, match="physgrad has a problem 'toy'"):
         pg.problems.register(pg.Problem("toy", objective, x0))
+
+
+def test_of_three_entries_the_table_has_all_and_the_pictures_the_same_two():
+    formulas = Formulas(("x0", "x1/100", "x2**2"), "z0**2 + z1**2 + z2**2", 3)
+    start = (1.0, 1.0, 2.0)
+    settings = Settings(
+        formulas=formulas, start=start, optimizers=("pg",), method="pg", steps=2
+    )
+    page = Page(Document(), arguments(settings.query()))
+    table = page.iterates.all.data
+    for entry in range(3):
+        assert table[f"x[{entry}]"][0] == start[entry]
+    assert page.linked.pairs == {"x": (0, 2), "z": (0, 2)}
+    for space, point in {"x": [1.0, 2.0], "z": [1.0, 4.0]}.items():
+        arrow = page.step_view.arrows[space, "P^-1"].data
+        assert [arrow["x0"][0], arrow["y0"][0]] == point
+        assert page.step_view.figures[space].yaxis.axis_label == f"{space}₂"
+    assert "₁" in page.iterates.table.text
+
+
+def test_of_one_entry_a_step_is_arrows_on_a_line():
+    formulas = Formulas(("x0**3",), "(z0 - 8)**2", 1)
+    settings = Settings(
+        formulas=formulas, start=(1.0,), optimizers=("newton",), method="newton"
+    )
+    page = Page(Document(), arguments(settings.query()))
+    for space in "xz":
+        assert not page.step_view.figures[space].yaxis.visible
+        arrows = [page.step_view.arrows[space, name].data for name in ("J^T", "P^-1")]
+        assert all(a["y0"] == a["y1"] and a["x0"] == [1.0] for a in arrows)
+        assert arrows[0]["y0"] != arrows[1]["y0"]
+    assert page.iterates.table.text.count("<th ") == 6  # L once
 
 
 def test_a_space_of_one_entry_is_shown_with_its_loss():

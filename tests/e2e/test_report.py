@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from html.parser import HTMLParser
 
@@ -64,6 +65,20 @@ def test_nothing_is_loaded_and_it_is_small(comparison):
     style = "".join(re.findall(r"<style[^>]*>(.*?)</style>", text, re.DOTALL))
     assert "url(" not in style and "@import" not in style
     assert "physgrad compare toy" in text and "Python" in text
+
+
+def test_it_is_written_as_a_whole_and_replaces_nothing_unasked(comparison, tmp_path):
+    file = tmp_path / "run.html"
+    text = plot.report(comparison, file)
+    assert file.read_text() == text and os.listdir(tmp_path) == ["run.html"]
+    file.write_text("older")
+    with pytest.raises(FileExistsError):
+        plot.report(comparison, file)
+    assert file.read_text() == "older"
+    plot.report(comparison, file, force=True)
+    assert file.read_text().startswith("<!DOCTYPE html>")
+    with pytest.raises(ValueError, match=r"must end with '\.html'"):
+        plot.report(comparison, tmp_path / "run.txt")
 
 
 def test_what_a_comparison_holds_is_text(hostile):

@@ -8,6 +8,7 @@ before anything is read.
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 from bokeh.application import Application
@@ -16,6 +17,7 @@ from bokeh.document import Document
 from bokeh.server.server import BaseServer
 from bokeh.server.tornado import BokehTornado
 from bokeh.server.util import bind_sockets
+from bokeh.util.warnings import BokehUserWarning
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.platform.asyncio import AsyncIOLoop
@@ -76,7 +78,11 @@ class PageServer:
 
     def run(self) -> None:
         """Serve until `stop`."""
-        self._loop.start()
+        with warnings.catch_warnings():
+            # a browser tells of some models twice; Bokeh keeps the first
+            known = "reference already known"
+            warnings.filterwarnings("ignore", known, BokehUserWarning)
+            self._loop.start()
         self._server.stop()
 
     def stop(self) -> None:

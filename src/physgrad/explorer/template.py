@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from bokeh.core.templates import get_env
 
+from physgrad.plot.theme import PART
+
 # Inline scripts are ours and Bokeh's: each gets the nonce of this page, and no other
 # script runs. `roots.NAME` are the parts that `page` names.
 TEMPLATE = get_env().from_string(
-    """\
-{% from macros import embed %}
-{% macro part(name) %}
-{% for doc in docs %}{% for root in doc.roots if root.name == name %}\
-{{ embed(root) }}{% endfor %}{% endfor %}
-{% endmacro %}
+    PART
+    + """\
 <!DOCTYPE html>
 <html lang="en">
 <head>

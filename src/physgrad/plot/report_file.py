@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.metadata
+import os
 import platform
 
 from bokeh.core.templates import get_env
@@ -17,6 +18,7 @@ from physgrad.comparison.comparison import Comparison
 from physgrad.objective.objective import Objective
 from physgrad.plot import iterates, theme
 from physgrad.plot.linked import Linked
+from physgrad.plot.saving import checked_file, write_file
 from physgrad.plot.space import checked_comparison
 from physgrad.plot.text_tables import results_table, table, vector
 from physgrad.plot.theme import WIDE, WRAP
@@ -26,10 +28,12 @@ PACKAGES = ("physgrad", "jax", "jaxlib", "equinox", "optimistix", "numpy", "boke
 
 def report(
     comparison: Comparison,
+    file: str | os.PathLike[str] | None = None,
     *,
     title: str | None = None,
     command: str | None = None,
     objective: Objective | None = None,
+    force: bool = False,
 ) -> str:
     """A comparison as one HTML file: linked plots, tables, and how it was made.
 
@@ -37,14 +41,20 @@ def report(
     space, in the losses and in the table of all iterates, as on the page of `physgrad
     explore`. Whatever text a comparison holds is shown as text.
 
-    **Arguments:** `title`: by default, the name of the problem; `command`: what makes
-    the same comparison again, if a command does; `objective`: for the level lines,
-    where the comparison does not know it (it was loaded, and is not of a named
-    problem).
+    **Arguments:**
+
+    - `file`: also written there, as a whole or not at all; ends with .html.
+    - `title`: by default, the name of the problem.
+    - `command`: what makes the same comparison again, if a command does.
+    - `objective`: for the level lines, where the comparison does not know it (it was
+      loaded, and is not of a named problem).
+    - `force`: whether an older file is replaced.
 
     **Returns:** the HTML, about 2 MB, most of it the library that draws.
 
-    **Raises:** `TypeError` for what is no comparison; `MissingExtra` without bokeh.
+    **Raises:** `TypeError` for what is no comparison; `ValueError` for a file that does
+    not end with .html; `FileExistsError` where the file is there already, unless
+    `force`; other `OSError` where it cannot be written; `MissingExtra` without bokeh.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 2 * x, lambda z: jnp.sum(z**2))
@@ -54,7 +64,9 @@ def report(
     >>> "<h1>Doubling</h1>" in text, len(text) < 3_000_000
     (True, True)
     """
-    linked = Linked(checked_comparison(comparison), objective)
+    checked_comparison(comparison)
+    path = None if file is None else checked_file(file, ".html", force=force)
+    linked = Linked(comparison, objective)
     if title is None:
         title = f"physgrad: {comparison.problem or 'a comparison'}"
     tabs = [
@@ -72,7 +84,7 @@ def report(
     for root in roots.values():
         document.add_root(root)
     document.js_on_event("document_ready", CustomJS(code=theme.NAMES))
-    return file_html(
+    text = file_html(
         document,
         INLINE,
         title,
@@ -87,6 +99,9 @@ def report(
         },
         suppress_callback_warning=True,
     )
+    if path is not None:
+        write_file(path, text.encode())
+    return text
 
 
 def _settings(comparison: Comparison) -> str:
@@ -118,12 +133,9 @@ def _how(command: str | None) -> str:
     )
 
 
-TEMPLATE = """\
-{% from macros import embed %}
-{% macro part(name) %}
-{% for doc in docs %}{% for root in doc.roots if root.name == name %}\
-{{ embed(root) }}{% endfor %}{% endfor %}
-{% endmacro %}
+TEMPLATE = (
+    theme.PART
+    + """\
 <!DOCTYPE html>
 <html lang="en">
 <head>
@@ -158,6 +170,7 @@ it everywhere; the table below holds the numbers.</p>
 </body>
 </html>
 """
+)
 
 LAYOUT = """
 main { max-width: 76rem; margin: 0 auto; }

@@ -67,6 +67,15 @@ def _variables(colors: dict[str, str]) -> str:
     return "".join(f"--pg-{name}: {color}; " for name, color in colors.items())
 
 
+PART = """\
+{% from macros import embed %}
+{% macro part(name) %}
+{% for doc in docs %}{% for root in doc.roots if root.name == name %}\
+{{ embed(root) }}{% endfor %}{% endfor %}
+{% endmacro %}
+"""
+"""For the head of a template: `part(NAME)` is where the root of that name stands."""
+
 PAGE = f"""
 :root {{ color-scheme: light; {_variables(LIGHT)}{_BOKEH} }}
 @media (prefers-color-scheme: dark) {{
