@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,7 +18,6 @@ from playwright.sync_api import (
 )
 from serving import Explorer, serving
 
-HOME = Path(__file__).parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 REQUIRED = "PHYSGRAD_BROWSER_REQUIRED"
 """Set this variable, and tests fail where they would be skipped for want of one."""
@@ -33,13 +31,6 @@ QUIET = (
 HERE = {"127.0.0.1", "localhost", ""}
 PATIENCE = 60_000
 """Milliseconds: what is new is compiled first, on machines that are busy, too."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker does all of these, with one browser and one server."""
-    for item in items:
-        if item.path.parent == HOME:
-            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(scope="session")
