@@ -146,7 +146,7 @@ def test_all_of_it_is_reached_by_the_keyboard(shown):
         seen.add(kind)
         if not ring and kind != "BODY":
             unseen.append(kind)
-    assert {"A", "SELECT", "INPUT", "BUTTON", "slider", "img"} <= seen
+    assert {"A", "SELECT", "INPUT", "BUTTON", "slider", "group"} <= seen
     assert unseen == []
 
 

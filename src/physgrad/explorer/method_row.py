@@ -80,6 +80,7 @@ class MethodRow:
         typed.pop(self._size, None)
         others = [key for key in settings if key not in (self._size, "inverse")]
         self.more.placeholder = ", ".join(f"{key}=..." for key in others)
+        self.more.visible = bool(others)
         self.number.value = float(f"{value:.6g}")
         exponent = math.log10(value) if value > 0 else LOWEST
         exponent = min(max(exponent, LOWEST), HIGHEST)

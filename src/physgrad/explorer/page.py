@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 MOST_SESSIONS = 32
 """Pages at a time; one that is closed is forgotten after half a minute."""
 COMPILING = "Computing. What is new is compiled first: a few seconds."
-SOON = 15
+SOON = 5
 """Milliseconds in which the movements of a slider or a drag become one change."""
 
 

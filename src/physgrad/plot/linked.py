@@ -30,6 +30,7 @@ from physgrad.plot.iterates import Iterates
 from physgrad.plot.levels import Field, level_values
 from physgrad.plot.linked_data import (
     best_views,
+    columns_of_legend,
     entries_of,
     iterates_of,
     level_labels,
@@ -205,7 +206,7 @@ class Linked:
             padding=2,
             background_fill_alpha=0.0,
         )
-        legend.ncols = 4
+        legend.ncols = columns_of_legend(self.names)
         shown.add_layout(legend, "above")
         if self.counts[space] > 2:
             words = f"2 of {self.counts[space]} entries; level lines need a plane"

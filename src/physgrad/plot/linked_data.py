@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,9 @@ from physgrad.trajectory import Run
 
 # A loss below this part of the first one is drawn there: a log axis has no zero.
 SMALLEST = 1e-40
+# In pixels: the room of a legend, and of a glyph and a letter in it.
+ABREAST, GLYPH, LETTER = 330.0, 36.0, 7.0
+MOST_ABREAST = 4
 MOST_COLUMNS = 8
 """Entries of a space in the table; of one with more, those that are drawn."""
 
@@ -91,6 +94,21 @@ def best_views(
         )
         for space, plane in planes.items()
     }
+
+
+def columns_of_legend(names: Sequence[str]) -> int:
+    """As many as fit above a figure of the least width.
+
+    >>> columns_of_legend(["gd", "newton", "pg", "pg-numeric"])
+    4
+    >>> columns_of_legend(["gd", "pg:inverse=regularized,noise=0.01"])
+    1
+    """
+    for columns in range(MOST_ABREAST, 1, -1):
+        widest = [max(map(len, names[k::columns]), default=0) for k in range(columns)]
+        if sum(GLYPH + LETTER * letters for letters in widest) <= ABREAST:
+            return columns
+    return 1
 
 
 def points_of(points: list[np.ndarray]) -> dict[str, Any]:

@@ -203,12 +203,8 @@ SCRIPT = """
 {
     // what is drawn on a canvas does not follow a style sheet by itself
     const repaint = () => {
-        for (const doc of Bokeh.documents) {
-            for (const model of doc._all_models.values()) {
-                if (model.type == "Figure") {
-                    Bokeh.index.find_one(model)?.request_repaint();
-                }
-            }
+        for (const view of Bokeh.index.query(({model}) => model.type == "Figure")) {
+            view.request_repaint();
         }
     };
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
@@ -223,15 +219,23 @@ SCRIPT = """
 """For the end of the body, where a button has the id `dark-or-light`."""
 
 NAMES = """
-for (const model of Bokeh.documents[0]?._all_models.values() ?? []) {
-    const inside = Bokeh.index.find_one(model)?.shadow_el;
+const deep = (root) => [...root.querySelectorAll("*")].flatMap(
+    (part) => part.shadowRoot ? [part, ...deep(part.shadowRoot)] : [part]);
+for (const {model, shadow_el: inside} of Bokeh.index.query(() => true)) {
     if (!inside) continue;
     if (model.type == "Slider") {
         inside.querySelector("[role=slider]").ariaLabel = model.name ?? model.title;
     } else if (model.type == "Figure") {
         const canvas = inside.querySelector(".bk-Canvas")?.shadowRoot;
         const events = canvas?.querySelector(".bk-events");
-        events?.setAttribute("role", "img");
+        for (const part of deep(inside)) {
+            if (part.matches(".bk-OnOffButton, .bk-ClickButton")) {
+                part.setAttribute("role", "button");
+                part.setAttribute("aria-label", `${part.title}, ${model.title.text}`);
+            }
+        }
+        // no "img": the tools are inside of it
+        events?.setAttribute("role", "group");
         events?.setAttribute("aria-label",
             `${model.title.text}: a picture of what the tables say in numbers`);
     }
