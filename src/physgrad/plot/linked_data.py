@@ -101,7 +101,7 @@ def columns_of_legend(names: Sequence[str]) -> int:
 
     >>> columns_of_legend(["gd", "newton", "pg", "pg-numeric"])
     4
-    >>> columns_of_legend(["gd", "pg:inverse=regularized,noise=0.01"])
+    >>> columns_of_legend(["gd", "pg:inverse=regularized,noise=0.01,step_size=1"])
     1
     """
     for columns in range(MOST_ABREAST, 1, -1):
