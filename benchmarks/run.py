@@ -22,6 +22,7 @@ TITLES = {
     "heat": "A step against one inverse and one forward",
     "warm_start": "Evaluations of a numerical inverse",
     "conductivity": "A conductivity from its noisy solution",
+    "least_squares": "Least squares from the literature",
     "cold": "The command, cold",
 }
 # Threads of BLAS get in the way of 2 by 2 matrices: SciPy's L-BFGS-B takes 100 ms in

@@ -52,7 +52,7 @@ def refused(call: Callable[[], Any], error: type[Exception], words: str) -> None
 POSITIVE = {
     "step_size": [pg.PhysicalGradient, pg.Newton, pg.GaussNewton],
     "learning_rate": [pg.GradientDescent],
-    "damping": [pg.LevenbergMarquardt],
+    "radius": [pg.LevenbergMarquardt],
     "loss": [lambda v: pg.Stop(loss=v)],
     "gradient": [lambda v: pg.Stop(gradient=v)],
     "step": [lambda v: pg.Stop(step=v)],
@@ -317,7 +317,7 @@ VALUES = {
         lambda: pg.Chain(double, double, names=("x", "x", "z")),
         "needs 3 different names",
     ),
-    "stop without a criterion": (pg.Stop, "a loss, a gradient or a step, got none"),
+    "stop without a criterion": (pg.Stop, "a step or an optimality, got none"),
     "unknown metric": (
         lambda: pg.PhysicalGradient(0.3, metric="nwton"),  # type: ignore[arg-type]
         "or a NewtonMetric, got 'nwton'",

@@ -56,7 +56,7 @@ def test_an_address_holds_the_whole_state(settings):
         ("method=adam", "no method 'adam'"),
         ("optimizer=pg:step_size=-1", "positive number"),
         ("optimizer=gd&optimizer=gd", "comes more than once"),
-        ("&".join(f"optimizer=lm:damping=0.{i}" for i in range(1, 10)), "8 methods"),
+        ("&".join(f"optimizer=lm:radius=0.{i}" for i in range(1, 10)), "8 methods"),
         ("z=x0&loss=z0&problem=toy", "got both"),
         ("z=x0", "empty formula"),
         ("z=__import__('os')&loss=z0", "not allowed in a formula"),

@@ -218,7 +218,7 @@ class Wide(eqx.Module):
 WIDE = {
     "numerical": pg.PhysicalGradient(1.0),
     "gauss-newton": pg.GaussNewton(),
-    "lm": pg.LevenbergMarquardt(1e-6),
+    "lm": pg.LevenbergMarquardt(),
     "optimistix": pg.OptimistixOptimizer(optx.Dogleg(1e-6, 1e-6)),
 }
 

@@ -205,7 +205,7 @@ OPTIMIZERS = {
             "metric": Key(_one_of(("newton", "gradient")), "gradient"),
         },
     ),
-    "lm": Method("LevenbergMarquardt", {"damping": Key(_POSITIVE, 1e-3)}),
+    "lm": Method("LevenbergMarquardt", {"radius": Key(_POSITIVE, 1.5)}),
     "lbfgs": Method("LBFGS", {"history_length": Key(_COUNT, 10)}),
     "adam": _optax(0.3, b1=Key(_BELOW_ONE, 0.9), b2=Key(_BELOW_ONE, 0.999), eps=_EPS),
     "adagrad": _optax(

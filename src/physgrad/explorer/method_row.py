@@ -13,7 +13,7 @@ from physgrad.names import INVERSES, OPTIMIZERS, parse_optimizer
 from physgrad.plot.theme import WRAP
 
 # The setting of a method that has a field and a slider of its own.
-SIZES = ("step_size", "learning_rate", "damping", "history_length")
+SIZES = ("step_size", "learning_rate", "radius", "history_length")
 # Powers of ten on the slider.
 LOWEST, HIGHEST = -4.0, 1.0
 OWN = "own"
@@ -23,7 +23,7 @@ def size_of(name: str) -> str:
     """The setting of a method that has a field of its own.
 
     >>> size_of("pg"), size_of("lm")
-    ('step_size', 'damping')
+    ('step_size', 'radius')
     """
     return next(key for key in SIZES if key in OPTIMIZERS[name].keys)
 

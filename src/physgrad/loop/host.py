@@ -19,8 +19,9 @@ from physgrad.loop import compiled
 from physgrad.loop.diagnosis import Steps, explain, explain_rest, not_finite_at_start
 from physgrad.loop.iteration import Loop, Progress, Record, Update, make_loop
 from physgrad.loop.reporting import Snapshot, reporter, wants_bar
+from physgrad.loop.second_look import second_look
 from physgrad.loop.start import check_concrete, check_kinds, checked_start
-from physgrad.loop.stopping import StopRule
+from physgrad.loop.stopping import Stop, StopRule
 from physgrad.objective.objective import Objective
 from physgrad.optimizer.optimizer import Optimizer
 from physgrad.optimizer.packing import Packed
@@ -256,7 +257,7 @@ class _Chunks:
                 certificates.rung,
                 certificates.rejections,
             )
-        objective, optimizer, *_ = self.problem
+        objective, optimizer, _, stop = self.problem
         end = _on_host(self.end)
         rule = getattr(optimizer, "inverse", None) or objective.simulator.rule
         met = Steps.of(certificates, rule, losses)
@@ -265,6 +266,9 @@ class _Chunks:
             at_rest = explain_rest(objective, self.x, end)
             if at_rest[0] is not Result.completed or result is Result.completed:
                 result, message = at_rest
+        if isinstance(stop, Stop) and stop.optimality is not None:
+            other = second_look(objective, self.x, result, float(stop.optimality))
+            result, message = other or (result, message)
         trajectory = Trajectory(spaces, losses, steps, targets, certificates)
         return Run(
             self.x,

@@ -260,7 +260,9 @@ class Loop(eqx.Module):
 
         size = largest(step.state.x - now.state.x)
         size = jnp.where(rejected, jnp.inf, size)
-        solved = has_converged(self.stop, self.objective, state, loss, size)
+        solved = has_converged(
+            self.stop, self.objective, state, loss, size, step.optimality
+        )
         result = jnp.where(stands & solved, Result.converged.code, result)
 
         def like(new: Any, old: Any) -> Any:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from physgrad.inverses.flat import Scalar, call_user, largest
 from physgrad.inverses.settings import brief, optional, positive
 from physgrad.inverses.state import State
+from physgrad.objective.local_model import local_model
 from physgrad.objective.objective import FlatObjective
 
 
@@ -25,6 +26,12 @@ class Stop(eqx.Module):
     - `loss`: L(z) <= loss.
     - `gradient`: largest entry of |J^T dL/dz| <= gradient; one reverse sweep a step.
     - `step`: largest entry of |x+ - x| <= step, in a step that was not rejected.
+    - `optimality`: |J dx| / |dz| <= optimality in the metric H_L, with dz the Newton
+        step of L in z and dx the whole Gauss-Newton step: which part of the way that L
+        asks for is open to x. It has no units, and goes from 1 to 0 at a stationary
+        point; where rounding hides the step it is 0, so that a fit without noise ends,
+        too. `LevenbergMarquardt` has it at hand; for others it costs a Jacobian a step.
+        `minimize` looks at the Hessian there once: a saddle is `stalled`.
 
     **Raises:** `ValueError` for numbers that are not positive, or none at all.
 
@@ -45,9 +52,15 @@ class Stop(eqx.Module):
         converter=optional(positive("step")), default=None
     )
 
+    optimality: Float[Array, ""] | None = eqx.field(
+        converter=optional(positive("optimality")), default=None
+    )
+
     def __check_init__(self) -> None:
-        if self.loss is None and self.gradient is None and self.step is None:
-            raise ValueError("Stop must have a loss, a gradient or a step, got none")
+        if all(rule is None for rule in vars(self).values()):
+            raise ValueError(
+                "Stop must have a loss, a gradient, a step or an optimality, got none"
+            )
 
 
 class Reached(NamedTuple):
@@ -67,9 +80,17 @@ StopRule = Stop | Callable[[Reached], Bool[Array, ""]] | None
 
 
 def has_converged(
-    stop: StopRule, objective: FlatObjective, state: State, loss: Scalar, step: Scalar
+    stop: StopRule,
+    objective: FlatObjective,
+    state: State,
+    loss: Scalar,
+    step: Scalar,
+    optimality: Scalar | None = None,
 ) -> Bool[Array, ""]:
-    """Whether `stop` holds at `state`, which the step of this size has led to."""
+    """Whether `stop` holds at `state`, which the step of this size has led to.
+
+    **Arguments:** `optimality`: at `state`, where it is at hand.
+    """
     if stop is None:
         return jnp.asarray(False)
     if not isinstance(stop, Stop):
@@ -84,6 +105,10 @@ def has_converged(
         holds |= largest(objective.gradient(state.x)) <= stop.gradient
     if stop.step is not None:
         holds |= step <= stop.step
+    if stop.optimality is not None:
+        if optimality is None:
+            optimality = local_model(objective, state).optimality(objective, state)
+        holds |= optimality <= stop.optimality
     return holds
 
 

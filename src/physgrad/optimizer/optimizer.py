@@ -57,6 +57,8 @@ class Step(eqx.Module):
     """Whether the run stays where it is, and has only done a step."""
     loss: Scalar | None = None
     """L at the new state, where the method has it already."""
+    optimality: Scalar | None = None
+    """`optimality` of the new state, where the method has it already."""
 
 
 class Optimizer(eqx.Module):

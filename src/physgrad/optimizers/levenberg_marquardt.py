@@ -1,50 +1,67 @@
-"""Levenberg-Marquardt: the damped linearized step, its damping set by its success."""
+"""Levenberg-Marquardt: the linearized step within a region where it can be trusted."""
 
 from __future__ import annotations
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from physgrad.inverses.certificate import certificate_tolerance
 from physgrad.inverses.evaluations import Evaluations
-from physgrad.inverses.flat import Flat, Scalar, largest_by_leaf
-from physgrad.inverses.jacobian import dense_jacobian, jacobian_cost
+from physgrad.inverses.flat import Flat, Scalar
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
+from physgrad.objective.local_model import LocalModel, local_model
 from physgrad.objective.objective import FlatObjective
-from physgrad.objective.z_step import NewtonMetric
 from physgrad.optimizer.optimizer import Optimizer, Step
 from physgrad.results import Result
-from physgrad.spectral import damped_solution
+
+# The gain below which the region shrinks, and above which it may grow.
+POOR, GOOD = 0.25, 0.75
+# What it shrinks to, of the step that was tried: where that was poor, and where there
+# L was not finite. What it grows by, where the step went to its edge.
+SHRINK, SHRINK_BLIND, GROW, EDGE = 0.5, 0.25, 2.0, 0.9
 
 
-class Damping(eqx.Module):
+class TrustRegion(eqx.Module):
     """What Levenberg-Marquardt remembers from step to step."""
 
-    value: Scalar
-    """The damping, relative to the scaled J^T B J, whose diagonal is 1."""
-    growth: Scalar
-    """What the damping is multiplied with after the next failure."""
-    scale: Flat
-    """Largest norm of each column of B^1/2 J so far."""
+    radius: Scalar
+    """Of the region |D dx| <= radius."""
+    slopes: Flat
+    """Largest norm of each column of H_L^1/2 J so far."""
+    size: Flat
+    """Largest magnitude of each entry of x so far."""
+    model: LocalModel
+    """Of L around the present point; a rejected step needs no other."""
+
+    @property
+    def scale(self) -> Flat:
+        """D."""
+        return jnp.sqrt(jnp.where(self.slopes > 0, self.slopes, 1.0) / self.size)
+
+    @property
+    def full_size(self) -> Scalar:
+        """|D x|, of the largest x so far."""
+        return jnp.linalg.norm(self.scale * self.size)
 
 
 class LevenbergMarquardt(Optimizer):
-    """x+ = x - (J^T H_L J + damping D^2)^-1 J^T dL/dz, accepted where L falls.
+    """x+ = x + dx, dx to the least |H_L^1/2 (J dx - dz)| within |D dx| <= radius.
 
-    D is the largest norm of each column of H_L^1/2 J so far, so the units of x do not
-    matter. The damping follows the gain, actual over predicted decrease of L: it
-    shrinks up to threefold after a good step and grows 2, 4, 8, ... fold after
-    rejected ones, which leave x where it is. When no damping helps the run is
-    `stalled`.
+    dz is the Newton step of L in z: dx = -(J^T H_L J + damping D^2)^-1 J^T dL/dz, with
+    the damping that the radius asks for, none where the whole step is inside.
+    D^2 is the largest slope of z along each entry of x so far over the largest size of
+    that entry, so that units of x do not matter, nor one slope that was steep early on.
+    The region follows the gain, actual over predicted decrease of L. A step is taken
+    where L falls, else x stays; when no radius helps the run is `stalled`.
 
     **Arguments:**
 
-    - `damping`: at the start, relative to D^2.
+    - `radius`: of the first region, as a multiple of |D x0|.
 
-    **Raises:** `ValueError`, `TypeError` for a damping that is not positive, or a
+    **Raises:** `ValueError`, `TypeError` for a radius that is not positive, or a
     Jacobian above 1 GiB.
 
     >>> import jax.numpy as jnp, physgrad as pg
@@ -52,61 +69,61 @@ class LevenbergMarquardt(Optimizer):
     >>> print(pg.minimize(objective, pg.LevenbergMarquardt(), jnp.array([5.0]), 20).x)
     [2.]
 
-    **Source:** More, "The Levenberg-Marquardt algorithm", 1978 (scaling); Madsen,
-    Nielsen, Tingleff, "Methods for non-linear least squares problems", 2004 (damping).
+    **Source:** More, "The Levenberg-Marquardt algorithm: implementation and theory",
+    1978.
     """
 
-    damping: Float[Array, ""] = eqx.field(converter=positive("damping"), default=1e-3)
+    radius: Float[Array, ""] = eqx.field(converter=positive("radius"), default=1.5)
 
-    def init(self, objective: FlatObjective, state: State) -> Damping:
-        two = jnp.asarray(2, state.x.dtype)
-        return Damping(self.damping, two, jnp.zeros_like(state.x))
+    def init(self, objective: FlatObjective, state: State) -> TrustRegion:
+        model = local_model(objective, state)
+        # an entry that is zero: as large as what would explain all of the misfit alone
+        misfit, slopes = jnp.linalg.norm(model.vector), model.slopes
+        other = misfit / jnp.where(slopes > 0, slopes, misfit)
+        other = jnp.where(other > 0, other, 1.0)
+        size = jnp.where(state.x != 0, jnp.abs(state.x), other)
+        region = TrustRegion(self.radius, slopes, size, model)
+        radius = self.radius * region.full_size
+        return eqx.tree_at(lambda region: region.radius, region, radius)
 
     def update(
-        self, objective: FlatObjective, state: State, memory: Damping
-    ) -> tuple[Step, Damping]:
-        dz, metric, result, cost = NewtonMetric().step(objective.loss, state.z)
-        root, mode = metric.root(), objective.simulator.forward_mode
-        jacobian = dense_jacobian(objective.simulator, state.x, mode)
-        matrix = root.as_matrix() @ jacobian
-        vector = root.mv(dz)
-        scale = jnp.maximum(memory.scale, jnp.linalg.norm(matrix, axis=0))
-        units = jnp.where(scale > 0, scale, 1.0)
-        dx = damped_solution(matrix / units, vector, memory.value) / units
-        tried = objective.evaluate(state, state.x + dx)
-
-        loss, trial = objective.loss(state.z), objective.loss(tried.z)
-        predicted = _decrease(matrix, vector, dx)
-        # Where rounding hides even the full step, in z or in L, x is at the optimum:
-        # that is no failure.
-        full = damped_solution(matrix / units, vector) / units
-        floor = certificate_tolerance(objective.simulator, state.z, state, 0.0)
-        moved = largest_by_leaf(objective.simulator, jacobian @ full)
-        rounding = 4 * jnp.finfo(loss.dtype).eps * jnp.abs(loss)
-        hidden = jnp.all(moved <= floor) | (_decrease(matrix, vector, full) <= rounding)
+        self, objective: FlatObjective, state: State, memory: TrustRegion
+    ) -> tuple[Step, TrustRegion]:
+        here = memory.model
+        dx, length = here.bounded(memory.scale, memory.radius)
+        tried, loss = objective.evaluate(state, state.x + dx), objective.loss(state.z)
+        trial, predicted = objective.loss(tried.z), here.decrease(dx)
+        hidden = here.hides(objective, state)  # x is at the optimum: no failure
         gain = (loss - trial) / jnp.where(predicted > 0, predicted, 1.0)
         accepted = jnp.isfinite(trial) & ((trial < loss) | (hidden & (trial <= loss)))
-        state = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), tried, state)
-        memory = _adapt(memory, accepted, gain, scale)
-        spent = memory.value > 1 / jnp.finfo(loss.dtype).eps ** 2
-        result = jnp.where(spent & ~hidden, Result.stalled.code, result)
-        cost += Evaluations(forward=1) + jacobian_cost(state.z.size, state.x, mode)
-        return Step(state, cost, result, rejected=~accepted), memory
+
+        state, there = lax.cond(
+            accepted,
+            lambda: (tried, local_model(objective, tried)),
+            lambda: (state, here),
+        )
+        cost = jax.tree.map(lambda count: count * accepted, there.evaluations)
+        region = TrustRegion(
+            _radius(memory.radius, length, gain, jnp.isfinite(trial)),
+            jnp.maximum(memory.slopes, there.slopes),
+            jnp.maximum(memory.size, jnp.abs(state.x)),
+            there,
+        )
+        hidden = there.hides(objective, state)
+        settled = there.is_settled(objective, state, region.size)
+        lost = region.radius < jnp.finfo(loss.dtype).eps * region.full_size
+        stuck = (lost & ~hidden) | (hidden & ~settled)
+        result = jnp.where(stuck, Result.stalled.code, here.result)
+        left = jnp.where(settled, there.optimality(objective, state), 1.0)
+        cost += Evaluations(forward=1)
+        return Step(state, cost, result, rejected=~accepted, optimality=left), region
 
 
-def _decrease(matrix: Float[Array, "z x"], vector: Flat, dx: Flat) -> Scalar:
-    """What the quadratic model of L falls by: 1/2 |b|^2 - 1/2 |b - A dx|^2."""
-    misfit = vector - matrix @ dx
-    return 0.5 * (vector @ vector - misfit @ misfit)
-
-
-def _adapt(
-    memory: Damping, accepted: Bool[Array, ""], gain: Scalar, scale: Flat
-) -> Damping:
-    shrink = jnp.clip(1 - (2 * gain - 1) ** 3, 1 / 3, 2.0)
-    floor = jnp.finfo(gain.dtype).tiny / jnp.finfo(gain.dtype).eps
-    return Damping(
-        jnp.maximum(memory.value * jnp.where(accepted, shrink, memory.growth), floor),
-        jnp.where(accepted, 2.0, 2.0 * memory.growth),
-        scale,
-    )
+def _radius(
+    radius: Scalar, length: Scalar, gain: Scalar, finite: Bool[Array, ""]
+) -> Scalar:
+    """The radius after a step of this length and gain."""
+    shrunk = length * jnp.where(finite, SHRINK, SHRINK_BLIND)
+    edge = length >= EDGE * radius
+    grown = jnp.where((gain > GOOD) & edge, GROW * radius, radius)
+    return jnp.where(finite & (gain >= POOR), grown, shrunk)
