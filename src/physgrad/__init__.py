@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from physgrad.loop.iteration import iterate as iterate
     from physgrad.loop.stopping import Reached as Reached
     from physgrad.loop.stopping import Stop as Stop
+    from physgrad.objective.covariance import covariance as covariance
     from physgrad.objective.losses import SquaredLoss as SquaredLoss
     from physgrad.objective.objective import Objective as Objective
     from physgrad.objective.z_step import GradientMetric as GradientMetric
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from physgrad.results import RunError as RunError
     from physgrad.simulator import Chain as Chain
     from physgrad.simulator import Simulator as Simulator
+    from physgrad.trajectory import Covariance as Covariance
     from physgrad.trajectory import Run as Run
     from physgrad.trajectory import Trajectory as Trajectory
 
@@ -73,6 +75,7 @@ _HOME = {
     "CheckReport": "doctor.report",
     "CheckpointError": "results",
     "Comparison": "comparison.comparison",
+    "Covariance": "trajectory",
     "Evaluations": "inverses.evaluations",
     "GaussNewton": "optimizers.gauss_newton",
     "GradientDescent": "optimizers.gradient_descent",
@@ -112,6 +115,7 @@ _HOME = {
     "TrustRegion": "optimizer.acceptance",
     "check": "doctor.examination",
     "compare": "comparison.comparison",
+    "covariance": "objective.covariance",
     "iterate": "loop.iteration",
     "minimize": "loop.host",
     "plot": "plot",

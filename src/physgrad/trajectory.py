@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +68,29 @@ class Trajectory:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Covariance:
+    """How well a fit knows its parameters."""
+
+    matrix: np.ndarray
+    """Of the flat x, shape (entries, entries)."""
+    deviations: Any
+    """Standard deviations, a PyTree like x; infinite where the data say nothing."""
+    rank: int
+    """How many combinations of the entries the data determine."""
+    variance: float
+    """Of data of weight 1: estimated from the residuals, or 1."""
+    degrees_of_freedom: int
+    """Data less rank."""
+
+    @property
+    def correlations(self) -> np.ndarray:
+        """`matrix` scaled to a diagonal of ones; zero where the data say nothing."""
+        scale = np.sqrt(np.diag(self.matrix))
+        scale = np.where(scale > 0, scale, 1.0)
+        return self.matrix / np.outer(scale, scale)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """One optimization: where it ended, how, and the way there."""
 
@@ -91,6 +114,10 @@ class Run:
     """Steps that were done."""
     compilations: int = 0
     """Programs compiled for this run; 0 if all were at hand."""
+    uncertainty: Callable[..., Covariance] | None = dataclasses.field(
+        default=None, repr=False
+    )
+    """What `covariance` calls; None for a run that was loaded."""
 
     @property
     def loss(self) -> float:
@@ -101,6 +128,19 @@ class Run:
     def ok(self) -> bool:
         """Whether the run did what was asked (see `Result.is_failure`)."""
         return not self.result.is_failure
+
+    def covariance(self, *, absolute: bool = False) -> Covariance:
+        """The covariance of x at the end of a fit, as `physgrad.covariance` gives it.
+
+        **Raises:** `ValueError` for a run that was loaded, which has no simulator; and
+        as `physgrad.covariance`.
+        """
+        if self.uncertainty is None:
+            raise ValueError(
+                "a run that was loaded has no simulator: use "
+                "physgrad.covariance(objective, run.x)"
+            )
+        return self.uncertainty(absolute=absolute)
 
     def __repr__(self) -> str:
         note = f", {self.message!r}" if self.message else ""

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -22,6 +23,7 @@ from physgrad.loop.reporting import Snapshot, reporter, wants_bar
 from physgrad.loop.second_look import second_look
 from physgrad.loop.start import check_concrete, check_kinds, checked_start
 from physgrad.loop.stopping import Stop, StopRule
+from physgrad.objective.covariance import covariance
 from physgrad.objective.objective import Objective
 from physgrad.optimizer.optimizer import Optimizer
 from physgrad.optimizer.packing import Packed
@@ -279,6 +281,7 @@ class _Chunks:
             Seconds(self.compile_seconds, self.run_seconds),
             self.done,
             self.compilations,
+            partial(covariance, objective, self.x),
         )
 
 

@@ -24,7 +24,7 @@ POOR, GOOD = 0.25, 0.75
 SHRINK, SHRINK_BLIND, GROW, EDGE = 0.5, 0.25, 2.0, 0.9
 
 
-class TrustRegion(eqx.Module):
+class Region(eqx.Module):
     """What Levenberg-Marquardt remembers from step to step."""
 
     radius: Scalar
@@ -75,20 +75,20 @@ class LevenbergMarquardt(Optimizer):
 
     radius: Float[Array, ""] = eqx.field(converter=positive("radius"), default=1.5)
 
-    def init(self, objective: FlatObjective, state: State) -> TrustRegion:
+    def init(self, objective: FlatObjective, state: State) -> Region:
         model = local_model(objective, state)
         # an entry that is zero: as large as what would explain all of the misfit alone
         misfit, slopes = jnp.linalg.norm(model.vector), model.slopes
         other = misfit / jnp.where(slopes > 0, slopes, misfit)
         other = jnp.where(other > 0, other, 1.0)
         size = jnp.where(state.x != 0, jnp.abs(state.x), other)
-        region = TrustRegion(self.radius, slopes, size, model)
+        region = Region(self.radius, slopes, size, model)
         radius = self.radius * region.full_size
         return eqx.tree_at(lambda region: region.radius, region, radius)
 
     def update(
-        self, objective: FlatObjective, state: State, memory: TrustRegion
-    ) -> tuple[Step, TrustRegion]:
+        self, objective: FlatObjective, state: State, memory: Region
+    ) -> tuple[Step, Region]:
         here = memory.model
         dx, length = here.bounded(memory.scale, memory.radius)
         tried, loss = objective.evaluate(state, state.x + dx), objective.loss(state.z)
@@ -103,7 +103,7 @@ class LevenbergMarquardt(Optimizer):
             lambda: (state, here),
         )
         cost = jax.tree.map(lambda count: count * accepted, there.evaluations)
-        region = TrustRegion(
+        region = Region(
             _radius(memory.radius, length, gain, jnp.isfinite(trial)),
             jnp.maximum(memory.slopes, there.slopes),
             jnp.maximum(memory.size, jnp.abs(state.x)),
