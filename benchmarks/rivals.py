@@ -146,7 +146,7 @@ def own() -> dict[str, Settings]:
             for eta in (1.0, 0.9, 0.3)
         },
         "GN": {"step 1": pg.GaussNewton()},
-        "LM": {"damping 1e-3": pg.LevenbergMarquardt()},
+        "LM": {"default": pg.LevenbergMarquardt()},
         "LBFGS": {f"history {n}": pg.LBFGS(history_length=n) for n in (2, 10)},
     }
     doors: dict[str, Callable[[pg.Optimizer], Rival]] = {
