@@ -129,6 +129,40 @@ def test_fewer_data_than_unknowns_are_fitted():
     assert run.loss == pytest.approx(2.0)
 
 
+def test_a_scale_of_ones_over_units_is_one_of_ones(dtype):
+    """x_scale in the units of x: the same iterates, whatever the units."""
+    units = 2.0 ** np.array([-20, 20])
+
+    def in_units(x):
+        return rational(x / jnp.asarray(units, x.dtype))
+
+    ones, scaled = (
+        pg.LevenbergMarquardt(x_scale=jnp.asarray(scale, dtype))
+        for scale in (np.ones(2), units)
+    )
+    plain = fit(rational, np.array([1.0, 1.0], dtype), 9, method=ones)
+    other = fit(in_units, np.asarray(units, dtype), 9, method=scaled)
+    assert plain.result == other.result == "converged"
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(other.x / units, plain.x, rtol=1e4 * eps)
+
+
+def test_the_first_step_keeps_to_the_scale():
+    scale = jnp.array([1e-3, 1e3])
+    method = pg.LevenbergMarquardt(radius=0.1, x_scale=scale)
+    run = fit(rational, [1.0, 1.0], 9, steps=1, method=method)
+    moved = np.linalg.norm((run.x - 1.0) / scale)
+    assert 0 < moved <= 0.1 * np.linalg.norm(1 / scale) * (1 + 1e-3)
+
+
+def test_wrong_scales_are_refused():
+    with pytest.raises(ValueError, match="x_scale must be positive and finite, got 0"):
+        pg.LevenbergMarquardt(x_scale=jnp.array([1.0, 0.0]))
+    method = pg.LevenbergMarquardt(x_scale=jnp.ones(3))
+    with pytest.raises(ValueError, match=r"x_scale must have the shape \(2,\) of x"):
+        fit(rational, [1.0, 1.0], 9, method=method)
+
+
 METHODS = {
     "pg": pg.PhysicalGradient(1.0),
     "gauss-newton": pg.GaussNewton(0.5),

@@ -47,7 +47,15 @@ LOCKED = re.compile(
 LAYERS = [
     *("cli", "explorer", "plot", "train", "problems", "simulators", "doctor"),
     *("comparison", "loop", "optimizers", "physical_gradient", "optimizer"),
-    *("objective", "simulator", "inverses", "spectral", "trajectory", "storage"),
+    *(
+        "objective",
+        "bijections",
+        "simulator",
+        "inverses",
+        "spectral",
+        "trajectory",
+        "storage",
+    ),
     *("expressions", "names", "results"),
 ]
 OUTSIDE = ["physgrad", "__main__"]

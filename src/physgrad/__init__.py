@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from physgrad import plot as plot
     from physgrad import problems as problems
+    from physgrad.bijections import Interval as Interval
+    from physgrad.bijections import Positive as Positive
+    from physgrad.bijections import Simplex as Simplex
     from physgrad.comparison.comparison import Comparison as Comparison
     from physgrad.comparison.comparison import compare as compare
     from physgrad.doctor.examination import check as check
@@ -82,6 +85,7 @@ _HOME = {
     "GradientMetric": "objective.z_step",
     "HalfInverse": "optimizers.half_inverse",
     "Inverse": "inverses.rule",
+    "Interval": "bijections",
     "Iterates": "loop.iteration",
     "Ladder": "inverses.ladder",
     "LBFGS": "optimizers.lbfgs",
@@ -98,6 +102,7 @@ _HOME = {
     "OptimistixOptimizer": "optimizers.optimistix_optimizer",
     "Optimizer": "optimizer.optimizer",
     "PhysicalGradient": "physical_gradient",
+    "Positive": "bijections",
     "Problem": "problems.problem",
     "PullBack": "inverses.rule",
     "Reached": "loop.stopping",
@@ -105,6 +110,7 @@ _HOME = {
     "Result": "results",
     "Run": "trajectory",
     "RunError": "results",
+    "Simplex": "bijections",
     "Simulator": "simulator",
     "SpectralInverse": "inverses.spectral",
     "SquaredLoss": "objective.losses",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, Scalar
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
+from physgrad.inverses.trees import arrays, check_values, ravel_like
 from physgrad.objective.local_model import LocalModel, local_model
 from physgrad.objective.objective import FlatObjective
 from physgrad.optimizer.optimizer import Optimizer, Step
@@ -33,18 +35,30 @@ class Region(eqx.Module):
     """Largest norm of each column of H_L^1/2 J so far."""
     size: Flat
     """Largest magnitude of each entry of x so far."""
+    units: Flat | None
+    """Of x, where the user gives them."""
     model: LocalModel
     """Of L around the present point; a rejected step needs no other."""
 
     @property
     def scale(self) -> Flat:
         """D."""
+        if self.units is not None:
+            return 1 / self.units
         return jnp.sqrt(jnp.where(self.slopes > 0, self.slopes, 1.0) / self.size)
 
     @property
     def full_size(self) -> Scalar:
         """|D x|, of the largest x so far."""
         return jnp.linalg.norm(self.scale * self.size)
+
+
+def _scale(value: PyTree) -> PyTree:
+    tree = arrays("x_scale", value)
+    check_values(
+        "x_scale", tree, lambda v: np.isfinite(v) & (v > 0), "positive and finite"
+    )
+    return tree
 
 
 class LevenbergMarquardt(Optimizer):
@@ -60,9 +74,11 @@ class LevenbergMarquardt(Optimizer):
     **Arguments:**
 
     - `radius`: of the first region, as a multiple of |D x0|.
+    - `x_scale`: None, or a PyTree like x of how much each entry may be expected to
+      change; then D is one over it, and stays so.
 
-    **Raises:** `ValueError`, `TypeError` for a radius that is not positive, or a
-    Jacobian above 1 GiB.
+    **Raises:** `ValueError`, `TypeError` for a radius or scale that is not positive, or
+    a Jacobian above 1 GiB; when used, for a scale that is not like x.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: x**3, lambda z: jnp.sum((z - 8) ** 2))
@@ -74,6 +90,7 @@ class LevenbergMarquardt(Optimizer):
     """
 
     radius: Float[Array, ""] = eqx.field(converter=positive("radius"), default=1.5)
+    x_scale: PyTree = eqx.field(converter=_scale, default=None)
 
     def init(self, objective: FlatObjective, state: State) -> Region:
         model = local_model(objective, state)
@@ -82,7 +99,11 @@ class LevenbergMarquardt(Optimizer):
         other = misfit / jnp.where(slopes > 0, slopes, misfit)
         other = jnp.where(other > 0, other, 1.0)
         size = jnp.where(state.x != 0, jnp.abs(state.x), other)
-        region = Region(self.radius, slopes, size, model)
+        units = None
+        if self.x_scale is not None:
+            like = objective.simulator.unravel_x(state.x)
+            units = ravel_like("x_scale", self.x_scale, "x", like)
+        region = Region(self.radius, slopes, size, units, model)
         radius = self.radius * region.full_size
         return eqx.tree_at(lambda region: region.radius, region, radius)
 
@@ -107,6 +128,7 @@ class LevenbergMarquardt(Optimizer):
             _radius(memory.radius, length, gain, jnp.isfinite(trial)),
             jnp.maximum(memory.slopes, there.slopes),
             jnp.maximum(memory.size, jnp.abs(state.x)),
+            memory.units,
             there,
         )
         hidden = there.hides(objective, state)
