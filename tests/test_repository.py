@@ -47,15 +47,8 @@ LOCKED = re.compile(
 LAYERS = [
     *("cli", "explorer", "plot", "train", "problems", "simulators", "doctor"),
     *("comparison", "loop", "optimizers", "physical_gradient", "optimizer"),
-    *(
-        "objective",
-        "bijections",
-        "simulator",
-        "inverses",
-        "spectral",
-        "trajectory",
-        "storage",
-    ),
+    *("objective", "bijections", "simulator", "callback", "inverses"),
+    *("spectral", "trajectory", "storage"),
     *("expressions", "names", "results"),
 ]
 OUTSIDE = ["physgrad", "__main__"]

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from physgrad.results import MissingExtra as MissingExtra
     from physgrad.results import Result as Result
     from physgrad.results import RunError as RunError
+    from physgrad.results import SimulatorError as SimulatorError
     from physgrad.simulator import Chain as Chain
     from physgrad.simulator import Simulator as Simulator
     from physgrad.trajectory import Covariance as Covariance
@@ -112,6 +113,7 @@ _HOME = {
     "RunError": "results",
     "Simplex": "bijections",
     "Simulator": "simulator",
+    "SimulatorError": "results",
     "SpectralInverse": "inverses.spectral",
     "SquaredLoss": "objective.losses",
     "Step": "optimizer.optimizer",

@@ -152,6 +152,15 @@ class RunError(RuntimeError):
         self.run = run
 
 
+class SimulatorError(RuntimeError):
+    """A simulator outside of JAX raised; its own exception is the cause of this one."""
+
+    def __init__(self, message: str, x: Any):
+        super().__init__(f"{message}, at x = {x!r}")
+        self.x = x
+        """Where."""
+
+
 class CheckpointError(ValueError):
     """A saved file is missing, broken, of another kind, or from a newer version."""
 

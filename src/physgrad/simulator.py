@@ -10,6 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from physgrad.callback import callback_of
 from physgrad.inverses.certificate import certificate_tolerance, certify
 from physgrad.inverses.flat import Flat, FlatMap
 from physgrad.inverses.ladder import Ladder
@@ -63,6 +64,42 @@ class Simulator(eqx.Module):
             raise TypeError(
                 f"forward must be a function z = P(x), got {brief(self.forward)}"
             )
+
+    @classmethod
+    def from_callback(
+        cls,
+        function: Any,
+        output: PyTree = None,
+        inverse: Any = None,
+        *,
+        differences: bool = False,
+    ) -> Simulator:
+        """A simulator that JAX cannot trace: NumPy, Fortran, a program that is run.
+
+        A physical gradient by an `AnalyticInverse` needs no derivative of it, one call
+        a step. Other rules and methods do: `differences` gives them central ones, two
+        calls for each entry of x. Members of a batch are called one after another.
+
+        **Arguments:**
+
+        - `function`: z = f(x), of NumPy arrays, of which it gets copies.
+        - `output`: an example of z; its structure and shapes count.
+        - `inverse`: a rule, as of any simulator.
+
+        **Raises:** `TypeError` without `output`; in a run, `SimulatorError` with what f
+        raised, or with a z that is not like `output`, and the x where that was.
+
+        >>> import numpy as np, jax.numpy as jnp, physgrad as pg
+        >>> def cube(x):
+        ...     return np.power(x, 3)
+        >>> root = pg.AnalyticInverse(jnp.cbrt)
+        >>> simulator = pg.Simulator.from_callback(cube, np.zeros(1), root)
+        >>> objective = pg.Objective(simulator, pg.SquaredLoss(jnp.array([8.0])))
+        >>> run = pg.minimize(objective, pg.PhysicalGradient(1.0), jnp.array([5.0]), 1)
+        >>> print(run.x.round(4), run.evaluations["jvp"] + run.evaluations["vjp"])
+        [2.] 0
+        """
+        return cls(callback_of(function, output, differences), inverse)
 
     def __call__(self, x: PyTree) -> PyTree:
         return self.forward(x)

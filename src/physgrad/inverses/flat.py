@@ -39,8 +39,9 @@ _TRACER_ERRORS = (
 # What JAX says of a callback that is to be differentiated; what to do about it.
 _NO_DERIVATIVE = "do not support JVP"
 _OWN_DERIVATIVE = (
-    "give it a derivative with jax.custom_jvp, or use a method that needs none: "
-    "PhysicalGradient with an AnalyticInverse(f)"
+    "give it one with jax.custom_jvp or Simulator.from_callback(f, output, "
+    "differences=True), or use a method that needs none: PhysicalGradient with an "
+    "AnalyticInverse(f)"
 )
 # The derivative J t of a function with `jax.custom_vjp`: it raises when it is compiled.
 _REVERSE_ONLY = "custom_lin"

@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from physgrad.callback import own_words
+
 KEPT = 128
 RECOMPILATIONS = 5
 # Settings of JAX that a program is compiled for, as they are where it is called.
@@ -110,7 +112,11 @@ def prepare(function: Callable, *arguments: Any) -> tuple[Callable[[], Any], flo
             _kept.popitem(last=False)
     _kept.move_to_end(program)
     execute = _kept[program]
-    return lambda: jax.block_until_ready(execute(*arrays)), seconds
+
+    def call() -> Any:
+        return own_words(lambda: jax.block_until_ready(execute(*arrays)))
+
+    return call, seconds
 
 
 def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array]]:
