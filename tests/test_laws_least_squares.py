@@ -110,7 +110,7 @@ def test_a_saddle_is_no_success():
 
 def test_an_infimum_at_infinity_is_no_success():
     run = fit(lambda x: jnp.stack([1 / x[0], x[0] / x[0]]), [1.0], 2, steps=2000)
-    assert run.result == "stalled" and run.x[0] > 1e3
+    assert run.result == "stalled" and run.x[0] > 100
 
 
 def test_where_z_does_not_depend_on_x_nothing_is_reached():

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from physgrad.inverses.spectral import SpectralInverse as SpectralInverse
     from physgrad.inverses.transposed import TransposedInverse as TransposedInverse
     from physgrad.loop.host import minimize as minimize
+    from physgrad.loop.many import minimize_many as minimize_many
     from physgrad.loop.iteration import Iterates as Iterates
     from physgrad.loop.iteration import iterate as iterate
     from physgrad.loop.stopping import Reached as Reached
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from physgrad.simulator import Simulator as Simulator
     from physgrad.trajectory import Covariance as Covariance
     from physgrad.trajectory import Run as Run
+    from physgrad.trajectory import Runs as Runs
     from physgrad.trajectory import Trajectory as Trajectory
 
 # where each name lives; a test holds this list against the imports above
@@ -110,6 +112,7 @@ _HOME = {
     "RegularizedInverse": "inverses.regularized",
     "Result": "results",
     "Run": "trajectory",
+    "Runs": "trajectory",
     "RunError": "results",
     "Simplex": "bijections",
     "Simulator": "simulator",
@@ -126,6 +129,7 @@ _HOME = {
     "covariance": "objective.covariance",
     "iterate": "loop.iteration",
     "minimize": "loop.host",
+    "minimize_many": "loop.many",
     "plot": "plot",
     "problems": "problems",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -146,3 +147,76 @@ class Run:
         note = f", {self.message!r}" if self.message else ""
         end = f"loss={self.loss:.6g}, num_steps={self.num_steps}"
         return f"Run({self.result}, {end}{note})"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Runs:
+    """Many optimizations of problems of one shape; arrays with an axis of members."""
+
+    x: Any
+    """The last good iterate of each, a PyTree like the starts."""
+    codes: Arrays
+    """How each ended: a `Result` by its code, shape (members,).
+
+    `runs[i].result` looks more closely, as `minimize` does: at a run that never moved,
+    or at the Hessian where `Stop(optimality=)` holds.
+    """
+    num_valid: Arrays
+    """How many entries of the trajectory each has; the last is repeated to the end."""
+    trajectory: Trajectory
+    """Iterates in every space, axes (members, iterates)."""
+    evaluations: Mapping[str, Arrays]
+    """How often each kind was needed, by each: forward, vjp, jvp, hessian, inverse."""
+    seconds: Seconds
+    """Of all together; compile and run time apart."""
+    num_steps: Arrays
+    """Steps that each did, shape (members,)."""
+    compilations: int
+    """Programs compiled for these runs; 0 if all were at hand."""
+    member: Callable[[int], Run] = dataclasses.field(repr=False)
+    """What makes the run of one."""
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, member: int) -> Run:
+        """The run of one member, with its message.
+
+        **Raises:** `IndexError` where there is none.
+        """
+        place = operator.index(member)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"no member {place} of {len(self)}")
+        return self.member(place % len(self))
+
+    @property
+    def losses(self) -> Arrays:
+        """L at the last good iterate of each, shape (members,)."""
+        return self.trajectory.losses[:, -1]
+
+    @property
+    def ok(self) -> Arrays:
+        """Whether each did what was asked (see `Result.is_failure`)."""
+        return self.codes <= Result.converged.code
+
+    @property
+    def counts(self) -> Mapping[Result, int]:
+        """How many members ended how, the good ends first."""
+        codes, numbers = np.unique(self.codes, return_counts=True)
+        pairs = zip(codes.tolist(), numbers.tolist(), strict=True)
+        return {Result.from_code(code): number for code, number in pairs}
+
+    @property
+    def best(self) -> Run:
+        """The run with the least finite loss: of many starts the one to keep.
+
+        **Raises:** `ValueError` where none has a finite loss.
+        """
+        finite = np.isfinite(self.losses)
+        if not np.any(finite):
+            raise ValueError(f"none of {len(self)} members has a finite loss")
+        return self[int(np.argmin(np.where(finite, self.losses, np.inf)))]
+
+    def __repr__(self) -> str:
+        ends = ", ".join(f"{count} {result}" for result, count in self.counts.items())
+        return f"Runs({len(self)} members{': ' * bool(ends)}{ends})"

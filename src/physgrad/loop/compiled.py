@@ -9,7 +9,7 @@ import dataclasses
 import time
 import types
 import warnings
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,17 +29,34 @@ SETTINGS = (
 # arrays of thousands of entries. It is no promise of XLA's, so it may be refused.
 QUICK_OPTIONS: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": False}
 
-_quick = contextvars.ContextVar("quick", default=False)
+# Optimized code for CPUs fuses a product and a sum into one rounding in the body of a
+# loop over rows, but not in its end: the bits of a row then depend on its place.
+PLAIN_OPTIONS: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
+
+Options = tuple[tuple[str, str | bool], ...]
+_options: contextvars.ContextVar[Options] = contextvars.ContextVar(
+    "options", default=()
+)
 
 
 @contextlib.contextmanager
-def quick_to_compile() -> Iterator[None]:
-    """Here short runs on few entries are wanted: compile them in less time."""
-    token = _quick.set(True)
+def compiling(options: Mapping[str, str | bool]) -> Iterator[None]:
+    """Here programs are compiled with these options of XLA, unless it refuses them."""
+    token = _options.set(tuple(options.items()))
     try:
         yield
     finally:
-        _quick.reset(token)
+        _options.reset(token)
+
+
+def quick_to_compile() -> contextlib.AbstractContextManager[None]:
+    """Here short runs on few entries are wanted: compile them in less time."""
+    return compiling(QUICK_OPTIONS)
+
+
+def same_bits_in_each_row() -> contextlib.AbstractContextManager[None]:
+    """Here the bits of a row of a batch must not depend on its place."""
+    return compiling(PLAIN_OPTIONS if jax.default_backend() == "cpu" else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +71,8 @@ class _Program:
     """Shape, dtype, weak type and, where it was put somewhere, place of each array."""
     settings: tuple[Hashable, ...]
     """Of JAX, that a program is compiled for."""
-    quick: bool
+    options: Options
+    """Of the compiler."""
 
     def shape_of_code(self) -> Hashable:
         """The same for two programs that differ only in functions made afresh."""
@@ -62,7 +80,7 @@ class _Program:
             value.__code__ if isinstance(value, types.FunctionType) else (kind, value)
             for kind, value in self.constants
         )
-        how = self.settings, self.quick
+        how = self.settings, self.options
         return self.function, self.structure, codes, self.arrays, how
 
 
@@ -91,16 +109,46 @@ def run(function: Callable, *arguments: Any) -> tuple[Any, float]:
 
     The result is ready when this returns.
     """
-    call, seconds = prepare(function, *arguments)
-    return call(), seconds
+    (result,), seconds = run_each(function, [arguments])
+    return result, seconds
+
+
+def run_each(
+    function: Callable, calls: Sequence[tuple[Any, ...]]
+) -> tuple[list[Any], float]:
+    """`function` with each of several arguments, at the same time on their devices.
+
+    The results are ready when this returns; with the seconds that compiling took.
+    """
+    prepared = [_prepared(function, arguments) for arguments in calls]
+
+    def dispatched() -> list[Any]:
+        return [execute(*arrays) for execute, arrays, _ in prepared]
+
+    results = own_words(lambda: jax.block_until_ready(dispatched()))
+    return results, sum(seconds for *_, seconds in prepared)
 
 
 def prepare(function: Callable, *arguments: Any) -> tuple[Callable[[], Any], float]:
     """The compiled call `function(*arguments)`, and the seconds that compiling took.
 
+    The call can be made more than once; its result is ready when it returns.
+    """
+    execute, arrays, seconds = _prepared(function, arguments)
+
+    def call() -> Any:
+        return own_words(lambda: jax.block_until_ready(execute(*arrays)))
+
+    return call, seconds
+
+
+def _prepared(
+    function: Callable, arguments: tuple[Any, ...]
+) -> tuple[Any, list[jax.Array], float]:
+    """The program of a call, its arrays, and the seconds that compiling took.
+
     Arrays are traced; everything else is part of the program, and a program that is
-    among the last 128 is not compiled again (its seconds are 0). The call can be made
-    more than once; its result is ready when it returns.
+    among the last 128 is not compiled again (its seconds are 0).
     """
     program, arrays = _split(function, arguments)
     started, seconds = time.perf_counter(), 0.0
@@ -111,12 +159,7 @@ def prepare(function: Callable, *arguments: Any) -> tuple[Callable[[], Any], flo
         if len(_kept) > KEPT:
             _kept.popitem(last=False)
     _kept.move_to_end(program)
-    execute = _kept[program]
-
-    def call() -> Any:
-        return own_words(lambda: jax.block_until_ready(execute(*arrays)))
-
-    return call, seconds
+    return _kept[program], arrays, seconds
 
 
 def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array]]:
@@ -143,7 +186,7 @@ def _split(function: Callable, arguments: Any) -> tuple[_Program, list[jax.Array
         for a in arrays
     )
     settings = tuple(getattr(jax.config, name) for name in SETTINGS)
-    program = _Program(function, structure, constants, shapes, settings, _quick.get())
+    program = _Program(function, structure, constants, shapes, settings, _options.get())
     return program, arrays
 
 
@@ -166,9 +209,9 @@ def _compile(program: _Program) -> Any:
         return program.function(*jax.tree.unflatten(program.structure, leaves))
 
     lowered = jax.jit(flat).lower(*program.arrays)
-    if program.quick:
+    if program.options:
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            return lowered.compile(QUICK_OPTIONS)
+            return lowered.compile(dict(program.options))
     return lowered.compile()
 
 
@@ -182,5 +225,5 @@ def _warn_of_fresh_functions(program: _Program) -> None:
             f"compiled {RECOMPILATIONS + 1} times for the same shapes: functions or "
             "Optax transformations are made afresh for each run; make them once, and "
             "change numbers through arrays, such as SquaredLoss(target)",
-            stacklevel=6,
+            stacklevel=7,
         )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -17,18 +15,17 @@ from jaxtyping import PyTree
 
 from physgrad.inverses.settings import brief, whole_number
 from physgrad.loop import compiled
-from physgrad.loop.diagnosis import Steps, explain, explain_rest, not_finite_at_start
+from physgrad.loop.conclusion import Cost, conclude, trajectory_of
+from physgrad.loop.diagnosis import not_finite_at_start
 from physgrad.loop.iteration import Loop, Progress, Record, Update, make_loop
 from physgrad.loop.reporting import Snapshot, reporter, wants_bar
-from physgrad.loop.second_look import second_look
 from physgrad.loop.start import check_concrete, check_kinds, checked_start
-from physgrad.loop.stopping import Stop, StopRule
-from physgrad.objective.covariance import covariance
+from physgrad.loop.stopping import StopRule
 from physgrad.objective.objective import Objective
 from physgrad.optimizer.optimizer import Optimizer
 from physgrad.optimizer.packing import Packed
 from physgrad.results import Result, RunError
-from physgrad.trajectory import Certificates, Run, Seconds, Trajectory
+from physgrad.trajectory import Run, Seconds
 
 # A watched run (bar or callback) is cut into so many chunks; any run into chunks of at
 # most so many steps and bytes of records, so that its history need not be allocated
@@ -195,7 +192,7 @@ class _Chunks:
         started = time.perf_counter()
         out, compile_seconds = compiled.run(*self.program())
         self.x, self.end, records, *first = out
-        end = _on_host(self.end)
+        end = on_host(self.end)
         records, first = jax.tree.map(np.asarray, (records, first))
         if first and _not_finite(end):
             raise ValueError(not_finite_at_start(self.problem[0], self.x))
@@ -249,55 +246,25 @@ class _Chunks:
             lambda *parts: np.concatenate(parts),
             *((chunk.target, chunk.certificate) for chunk in chunks),
         )
-        names = self.problem[0].simulator.space_names  # JAX has sorted the dict
-        spaces = {name: spaces[name] for name in names}
-        if certificates is not None:
-            certificates = Certificates(
-                certificates.residual,
-                certificates.tolerance,
-                certificates.result,
-                certificates.rung,
-                certificates.rejections,
-            )
         objective, optimizer, _, stop = self.problem
-        end = _on_host(self.end)
-        rule = getattr(optimizer, "inverse", None) or objective.simulator.rule
-        met = Steps.of(certificates, rule, losses)
-        result, message = explain(objective, self.x, end, self.done, met)
-        if result.goes_on and self.done > 0 and _rests(spaces[names[0]]):
-            at_rest = explain_rest(objective, self.x, end)
-            if at_rest[0] is not Result.completed or result is Result.completed:
-                result, message = at_rest
-        if isinstance(stop, Stop) and stop.optimality is not None:
-            other = second_look(objective, self.x, result, float(stop.optimality))
-            result, message = other or (result, message)
-        trajectory = Trajectory(spaces, losses, steps, targets, certificates)
-        return Run(
+        names = objective.simulator.space_names
+        seconds = Seconds(self.compile_seconds, self.run_seconds)
+        return conclude(
+            (objective, optimizer, stop),
             self.x,
-            result,
-            message,
-            trajectory,
-            dict(self.evaluations),
-            Seconds(self.compile_seconds, self.run_seconds),
+            on_host(self.end),
             self.done,
-            self.compilations,
-            partial(covariance, objective, self.x),
+            trajectory_of(names, spaces, losses, steps, targets, certificates),
+            Cost(dict(self.evaluations), seconds, self.compilations),
         )
 
 
-def _on_host(end: Any) -> Progress:
+def on_host(end: Any) -> Progress:
     """The end of a chunk, but for the memory of the optimizer: NumPy may not have its
     like, such as keys of random numbers."""
-    return jax.tree.map(np.asarray, dataclasses.replace(end, memory=None))
+    bare = eqx.tree_at(lambda p: p.memory, end, None, is_leaf=lambda leaf: leaf is None)
+    return jax.tree.map(np.asarray, bare)
 
 
 def _not_finite(end: Progress) -> bool:
     return not all(np.all(np.isfinite(v)) for v in (*end.state.spaces, end.loss))
-
-
-def _rests(points: PyTree) -> bool:
-    """Whether all iterates are the first one; a run may also come back to it."""
-    return all(
-        np.array_equal(p, np.broadcast_to(p[:1], p.shape))
-        for p in jax.tree.leaves(points)
-    )

@@ -221,7 +221,7 @@ class Loop(eqx.Module):
             return self._after(now, *update(now.state, now.memory))
 
         def maybe_step(now: Progress, _: None) -> tuple[Progress, None]:
-            active = _goes_on(now.result) & (now.steps < limit)
+            active = goes_on(now.result) & (now.steps < limit)
             return lax.cond(active, one_step, lambda now: now, now), None
 
         def steps(now: Progress, _: None) -> tuple[Progress, Packed]:
@@ -255,8 +255,8 @@ class Loop(eqx.Module):
         overflow = jnp.abs(now.loss) > GROWTH * jnp.abs(now.first_loss)
         broken = jnp.where(overflow, Result.diverged.code, Result.non_finite.code)
         result = jnp.asarray(step.result)
-        result = jnp.where(_goes_on(result) & ~finite, broken, result)
-        stands = _goes_on(result)
+        result = jnp.where(goes_on(result) & ~finite, broken, result)
+        stands = goes_on(result)
 
         size = largest(step.state.x - now.state.x)
         size = jnp.where(rejected, jnp.inf, size)
@@ -298,7 +298,8 @@ def make_loop(
     return Loop(flat, optimizer, stop, objective.simulator.space_names), x
 
 
-def _goes_on(result: Code) -> Bool[Array, ""]:
+def goes_on(result: Int[Array, "..."]) -> Bool[Array, "..."]:
+    """Whether a run, or each of several, may take another step."""
     return result <= LAST_CODE_THAT_GOES_ON
 
 

@@ -54,19 +54,14 @@ def check_concrete(*trees: PyTree) -> None:
 
 
 def checked_start(x0: PyTree) -> PyTree:
-    """x0 as JAX arrays of one floating dtype.
-
-    Whole numbers become floats, with a note (a warning); so do float64 NumPy arrays
-    become float32 while JAX's x64 switch is off.
+    """x0 as JAX arrays of one floating dtype, all finite: see `floating_start`.
 
     **Raises:** `TypeError` for leaves that are not real numbers, or dtypes that differ;
     `ValueError` for NaN, infinity, or an empty tree.
     """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(
-        x0, is_leaf=lambda leaf: leaf is None
-    )
-    arrays = [_float_array(leaf, leaf_name("x0", path)) for path, leaf in leaves]
-    for (path, _), array in zip(leaves, arrays, strict=True):
+    tree = floating_start(x0, "x0")
+    flatten(tree, "x0")
+    for path, array in jax.tree_util.tree_leaves_with_path(tree):
         wrong = np.argwhere(~np.isfinite(np.asarray(array)))
         if len(wrong):
             place = "".join(f"[{i}]" for i in wrong[0])
@@ -74,9 +69,22 @@ def checked_start(x0: PyTree) -> PyTree:
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             where = f"leaf {name!r}{place}" if path else place or "x0 itself"
             raise ValueError(f"x0 has {len(wrong)} non-finite {values} at {where}")
-    tree = jax.tree.unflatten(structure, arrays)
-    flatten(tree, "x0")
     return tree
+
+
+def floating_start(x0: PyTree, name: str) -> PyTree:
+    """A start, or many, as JAX arrays of one floating dtype.
+
+    Whole numbers become floats, with a note (a warning); so do float64 NumPy arrays
+    become float32 while JAX's x64 switch is off.
+
+    **Raises:** `TypeError` for leaves that are not real numbers.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(
+        x0, is_leaf=lambda leaf: leaf is None
+    )
+    arrays = [_float_array(leaf, leaf_name(name, path)) for path, leaf in leaves]
+    return jax.tree.unflatten(structure, arrays)
 
 
 def _float_array(leaf: Any, name: str) -> jax.Array:

@@ -70,8 +70,8 @@ class LocalModel(eqx.Module):
 
     def hides(self, objective: FlatObjective, state: State) -> Bool[Array, ""]:
         """Whether rounding hides the whole step from `state`, in z or in L."""
-        loss = objective.loss(state.z)
-        rounding = 4 * jnp.finfo(loss.dtype).eps * jnp.abs(loss)
+        value = objective.loss(state.z)
+        rounding = objective.loss.rounding(state.z, state.scale, value)
         in_z = self._is_rounding(objective, state, self.jacobian @ self.whole)
         return in_z | (self.decrease(self.whole) <= rounding)
 

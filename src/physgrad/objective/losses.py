@@ -9,11 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from physgrad.inverses.flat import Flat, Scalar, call_user, leaf_name
 from physgrad.inverses.settings import brief
 from physgrad.inverses.trees import arrays, check_values
+
+# A change of a loss of so many eps is rounding.
+ROUNDING = 4.0
 
 
 class SquaredLoss(eqx.Module):
@@ -130,6 +133,18 @@ class FlatLoss(eqx.Module):
     def gradient(self, z: Flat) -> Flat:
         """dL/dz, shape (z entries,)."""
         return jax.grad(self)(z)
+
+    def rounding(
+        self, z: Flat, scale: Float[Array, " leaves"], value: Scalar
+    ) -> Scalar:
+        """What rounding can do to L(z) = `value`: its own, and |dL/dz| times that of z.
+
+        **Arguments:** `scale`: the size that z is rounded at, for each leaf.
+        """
+        leaves = jax.tree.leaves(self.unravel(self.gradient(z)))
+        slopes = [jnp.sum(jnp.abs(leaf)) for leaf in leaves if leaf.size]
+        size = jnp.abs(value) + jnp.stack(slopes) @ scale
+        return ROUNDING * jnp.finfo(z.dtype).eps * size
 
     def residual(self, z: Flat) -> Flat | None:
         """r with L = |r|^2, where the loss knows it."""

@@ -29,8 +29,6 @@ from physgrad.results import LAST_CODE_THAT_GOES_ON, Cause, Result
 
 # The loss must fall by this part of what its gradient promises (Armijo).
 SUFFICIENT = 1e-4
-# A change of the loss of so many eps is rounding.
-ROUNDING = 4.0
 # Trust region: the ratio of the fall of the loss to the promised one below which the
 # radius shrinks, above which it grows; and by how much.
 POOR, GOOD, SHRINK, GROW = 0.25, 0.75, 0.25, 2.0
@@ -247,12 +245,8 @@ def falls(offer: Offer, step: Step, slack: Scalar | float = 0.0) -> Bool[Array, 
 
 
 def _rounding(offer: Offer) -> Scalar:
-    """What rounding can do to the loss: its own, and that of z, |dL/dz| eps scale."""
-    gradient = offer.loss.gradient(offer.state.z)
-    leaves = jax.tree.leaves(offer.loss.unravel(gradient))
-    slopes = [jnp.sum(jnp.abs(leaf)) for leaf in leaves if leaf.size]
-    size = jnp.abs(offer.before) + jnp.stack(slopes) @ offer.state.scale
-    return ROUNDING * jnp.finfo(gradient.dtype).eps * size
+    """What rounding can do to the loss."""
+    return offer.loss.rounding(offer.state.z, offer.state.scale, offer.before)
 
 
 def _slope(offer: Offer, dz: Flat) -> Scalar:
