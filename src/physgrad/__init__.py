@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from physgrad.inverses.spectral import SpectralInverse as SpectralInverse
     from physgrad.inverses.transposed import TransposedInverse as TransposedInverse
     from physgrad.loop.host import minimize as minimize
-    from physgrad.loop.many import minimize_many as minimize_many
     from physgrad.loop.iteration import Iterates as Iterates
     from physgrad.loop.iteration import iterate as iterate
+    from physgrad.loop.many import minimize_many as minimize_many
     from physgrad.loop.stopping import Reached as Reached
     from physgrad.loop.stopping import Stop as Stop
     from physgrad.objective.covariance import covariance as covariance
