@@ -23,11 +23,18 @@ TITLES = {
     "warm_start": "Evaluations of a numerical inverse",
     "conductivity": "A conductivity from its noisy solution",
     "least_squares": "Least squares from the literature",
+    "stragglers": "Many problems, some of them slow",
+    "devices": "Two devices against one",
+    "million_unknowns": "A million unknowns",
+    "callbacks": "A simulator behind a callback",
     "cold": "The command, cold",
 }
 # Threads of BLAS get in the way of 2 by 2 matrices: SciPy's L-BFGS-B takes 100 ms in
 # place of 0.5 ms while another process is busy.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+# Those that run on more than one device, and on how many.
+DEVICES = {"devices": 2}
 
 
 def main() -> int:
@@ -59,9 +66,11 @@ def _run(name: str, quick: bool) -> bool:
     print(f"## {TITLES[name]}\n", flush=True)
     command = [sys.executable, __file__, "--inside", "--only", name]
     began = time.perf_counter()
-    ended = subprocess.run(
-        command + ["--quick"] * quick, env={**os.environ, **ONE_THREAD}
-    )
+    environment = {**os.environ, **ONE_THREAD}
+    if name in DEVICES:
+        flag = f"--xla_force_host_platform_device_count={DEVICES[name]}"
+        environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    ended = subprocess.run(command + ["--quick"] * quick, env=environment)
     print(f"({name}: {time.perf_counter() - began:.0f} s)\n", flush=True)
     return ended.returncode == 0
 

@@ -94,7 +94,7 @@ WRONG = {
     "raises": (fail, "ZeroDivisionError: no mesh here, at x = array"),
     "another shape": (lambda x: np.zeros(3), r"shapes of output, \[\(2,\)\], got"),
     "another structure": (lambda x: (x, x), "must return a z like output"),
-    "text": (lambda x: "nothing", "must return a z like output|could not convert"),
+    "text": (lambda x: "nothing", "must return real numbers"),
 }
 
 

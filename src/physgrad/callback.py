@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental.buffer_callback import buffer_callback
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
@@ -31,61 +35,87 @@ class Callback(eqx.Module):
     def __call__(self, x: PyTree) -> PyTree:
         flat, _ = ravel_pytree(x)
         leaves, structure = jax.tree.flatten(x)
-        like = structure, tuple(leaf.shape for leaf in leaves)
-        count = sum(int(np.prod(shape)) for shape in self.shapes)
-        dtype = flat.dtype
-
-        def called(flat: np.ndarray) -> np.ndarray:
-            return self._call(_unravel(flat, *like), dtype)
+        here = _Layout.of(structure, [leaf.shape for leaf in leaves])
+        there = _Layout.of(self.structure, self.shapes)
+        called = _Outside(self.function, here, there)
 
         def value(flat: Array) -> Array:
-            return _from_python(called, (count,), flat)
+            return _from_python(called, (there.size,), flat)
 
         if self.differences:
-            return self._tree(_with_differences(value, called, count)(flat))
-        return self._tree(_without_derivative(value)(flat))
+            z = _with_differences(value, called, there.size)(flat)
+        else:
+            z = _without_derivative(value)(flat)
+        return there.unravel(z)
 
-    def _tree(self, z: Array) -> PyTree:
-        sizes = [int(np.prod(shape)) for shape in self.shapes]
-        parts = jnp.split(z, np.cumsum(sizes)[:-1])
-        leaves = [p.reshape(s) for p, s in zip(parts, self.shapes, strict=True)]
+
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """A PyTree of arrays as one vector: in NumPy, since JAX must not be called here."""
+
+    structure: Any
+    shapes: tuple[tuple[int, ...], ...]
+    ends: tuple[int, ...]
+
+    @classmethod
+    def of(cls, structure: Any, shapes: Iterable[tuple[int, ...]]) -> _Layout:
+        """The layout of leaves of these shapes."""
+        sizes = [math.prod(shape) for shape in shapes]
+        return cls(structure, tuple(shapes), tuple(itertools.accumulate(sizes)))
+
+    @property
+    def size(self) -> int:
+        """Entries of the vector."""
+        return self.ends[-1] if self.ends else 0
+
+    def unravel(self, vector: Any) -> PyTree:
+        """The tree of a vector."""
+        begins = (0, *self.ends[:-1])
+        parts = zip(begins, self.ends, self.shapes, strict=True)
+        leaves = [vector[begin:end].reshape(shape) for begin, end, shape in parts]
         return jax.tree.unflatten(self.structure, leaves)
 
-    def _call(self, x: PyTree, dtype: Any) -> np.ndarray:
+
+@dataclasses.dataclass(frozen=True)
+class _Outside:
+    """The user's function between vectors; a plain class, since each call of a method
+    of a module of Equinox costs 20 us."""
+
+    function: Callable
+    here: _Layout
+    """Of x."""
+    there: _Layout
+    """Of z."""
+
+    def __call__(self, vector: np.ndarray) -> np.ndarray:
         """f at one point; it gets a copy of its own, and may write into it."""
         try:
-            return self._checked(self.function(_copy(x))).astype(dtype)
+            return self._checked(self.function(self.here.unravel(vector.copy())))
         except Exception as error:
-            _failed.error, _failed.x = error, x
+            _failed.error, _failed.x = error, self.here.unravel(vector.copy())
             raise
 
     def _checked(self, z: Any) -> np.ndarray:
         leaves, structure = jax.tree.flatten(z)
-        if structure != self.structure:
+        if structure != self.there.structure:
             raise TypeError(
-                f"the simulator must return a z like output, {self.structure}, got "
-                f"{brief(z)}"
+                "the simulator must return a z like output, "
+                f"{self.there.structure}, got {brief(z)}"
             )
-        arrays = [np.asarray(leaf, float) for leaf in leaves]
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        if any(array.dtype.kind not in "fiub" for array in arrays):
+            raise TypeError(f"the simulator must return real numbers, got {brief(z)}")
         got = tuple(array.shape for array in arrays)
-        if got != self.shapes:
+        if got != self.there.shapes:
             raise ValueError(
-                f"the simulator must return the shapes of output, {list(self.shapes)}, "
-                f"got {list(got)}"
+                "the simulator must return the shapes of output, "
+                f"{list(self.there.shapes)}, got {list(got)}"
             )
-        return np.concatenate([np.ravel(array) for array in arrays])
-
-
-def _copy(x: PyTree) -> PyTree:
-    return jax.tree.map(np.array, x)
-
-
-def _unravel(flat: np.ndarray, structure: Any, shapes: tuple) -> PyTree:
-    """x from its entries, in NumPy: within a callback JAX must not be called."""
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    parts = np.split(flat, ends[:-1])
-    leaves = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-    return jax.tree.unflatten(structure, leaves)
+        return (
+            arrays[0].ravel()
+            if len(arrays) == 1
+            else np.concatenate([array.ravel() for array in arrays])
+        )
 
 
 def callback_of(function: Any, output: PyTree, differences: bool) -> Callback:
@@ -148,11 +178,28 @@ def _without_derivative(value: Callable) -> Callable[[Array], Array]:
 def _from_python(
     function: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], flat: Array
 ) -> Array:
-    """The result of a function of NumPy, of the dtype of its argument, to the bit.
+    """The result of a function of NumPy, of the dtype of its argument, to the bit."""
+    result = jax.ShapeDtypeStruct(shape, flat.dtype)
 
-    It is called in a thread of JAX, where x64 may be off though it is on here: so bits
-    are handed over, not floats, which would be rounded to float32 on the way.
-    """
+    def in_place(_: Any, out: Any, point: Any) -> None:
+        # memory, not arrays of JAX: those of float64 would be rounded in a thread of
+        # its own, where x64 may be off though it is on here, and each costs 20 us
+        np.asarray(out)[...] = function(np.asarray(point))
+
+    def on_cpu(flat: Array) -> Array:
+        return buffer_callback(in_place, result, vmap_method="sequential")(flat)
+
+    def elsewhere(flat: Array) -> Array:
+        return _by_bits(function, shape, flat)
+
+    return lax.platform_dependent(flat, cpu=on_cpu, default=elsewhere)
+
+
+def _by_bits(
+    function: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], flat: Array
+) -> Array:
+    """The same where memory is not that of the host: bits are handed over, not floats,
+    which would be rounded to float32 on the way where x64 is off in JAX's thread."""
     dtype = np.dtype(flat.dtype)
     words = dtype.itemsize // 4
 

@@ -54,23 +54,65 @@ class Batch:
         self.least, self.devices = least, devices
         """The smallest bucket of a device, and the devices; None for JAX's own."""
         self.compile_seconds, self.run_seconds, self.compilations = 0.0, 0.0, 0
-        ((now, first),) = self._run(bucket.begin, [(family, starts, parameters)])
-        self.first = jax.tree.map(np.asarray, first)
-        self.ends = jax.tree.map(np.array, on_host(now))
-        """Of all members, as far as they went, but for counters."""
-        self.count = len(self.ends.loss)
+        self.count = len(jax.tree.leaves(starts)[0])
         self.done = np.zeros(self.count, np.int64)
+        self.kept: list[tuple[np.ndarray, np.ndarray, np.ndarray, Record]] = []
+        """Members, their first slots and those after their last, slots; by stint."""
+        self.parts = self._begun()
         self.evaluations = {
             kind: np.asarray(counts, np.int64)
             for kind, counts in vars(self.ends.evaluations).items()
         }
-        self.kept: list[tuple[np.ndarray, np.ndarray, np.ndarray, Record]] = []
-        """Members, their first slots and those after their last, slots; by stint."""
-        none = jnp.zeros(self.count, jnp.int32)
-        members = Members(starts, parameters, none, none, now)
-        self.parts = [_Part(np.arange(self.count), members, None)]
-        if self.goes_on and (devices is not None or least > 1):
-            self._pack(exact=least == 1)
+
+    def _begun(self) -> list[_Part]:
+        """The buckets before the first step; sets the first iterates, and the ends."""
+        dealt = self._dealt(np.arange(self.count), exact=self.least == 1)
+        problems = [
+            _on(device, _rows((self.starts, self.parameters), filled))
+            for _, filled, device in dealt
+        ]
+        begun = self._run(bucket.begin, [(self.family, *own) for own in problems])
+        self.first = self._merged(dealt, [first for _, first in begun])
+        self.ends = self._merged(dealt, [on_host(now) for now, _ in begun])
+        """Of all members, as far as they went, but for counters."""
+        parts = []
+        for (rows, _, device), own, (now, _) in zip(
+            dealt, problems, begun, strict=True
+        ):
+            none = np.zeros(len(rows), np.int32)
+            parts.append(_Part(rows, Members(own[0], own[1], none, none, now), device))
+        return parts
+
+    def _merged(self, dealt: list[Any], trees: list[PyTree]) -> PyTree:
+        """The rows of all buckets as those of the members."""
+
+        def merged(*leaves: Any) -> np.ndarray:
+            whole = np.zeros((self.count, *leaves[0].shape[1:]), leaves[0].dtype)
+            for (rows, *_), leaf in zip(dealt, leaves, strict=True):
+                whole[rows[rows >= 0]] = np.asarray(leaf)[rows >= 0]
+            return whole
+
+        return jax.tree.map(merged, *trees)
+
+    def _dealt(
+        self, members: np.ndarray, exact: bool
+    ) -> list[tuple[np.ndarray, np.ndarray, Any]]:
+        """Members dealt out to the devices, in buckets of a power of two or `exact`.
+
+        For each: the members of its rows, -1 where one only fills it; the place of each
+        row in `members`, a copy of another one where it only fills it; the device.
+        """
+        devices, count = self.devices or [None], len(members)
+        size = -(-count // len(devices))
+        if not exact and count:
+            size = max(self.least, 1 << (size - 1).bit_length())
+        dealt = []
+        for place, device in enumerate(devices[: max(count, 1)]):
+            own = np.arange(count)[place :: len(devices)]
+            filled = np.resize(own, size)  # copies, which take no step
+            rows = np.where(np.arange(size) < len(own), members[filled], -1)
+            dealt.append((rows, filled, device))
+        return dealt
 
     def _going(self, part: _Part) -> np.ndarray:
         """The rows of a bucket whose members go on."""
@@ -148,27 +190,19 @@ class Batch:
 
         jax.tree.map(store, self.ends, now)
 
-    def _pack(self, exact: bool = False) -> None:
-        """Deal those that go on out to the devices, in powers of two."""
+    def _pack(self) -> None:
+        """Deal those that go on out to the devices again."""
         going = [self._going(part) for part in self.parts]
-        rows = [part.rows[own] for part, own in zip(self.parts, going, strict=True)]
-        chosen = [
-            jax.tree.map(partial(_taken, rows=own), part.members)
+        members = [
+            _rows(part.members, own)
             for part, own in zip(self.parts, going, strict=True)
         ]
-        every = jax.tree.map(_joined, *chosen)
-        self.parts, rows = [], np.concatenate(rows)
-        devices = self.devices or [None]
-        size = -(-len(rows) // len(devices))
-        if not exact:
-            size = max(self.least, 1 << (size - 1).bit_length())
-        for place, device in enumerate(devices[: len(rows)]):
-            own = np.arange(len(rows))[place :: len(devices)]
-            # the bucket is filled with copies of one of its members, which take no step
-            filled = np.resize(own, size)
-            own_rows = np.where(np.arange(size) < len(own), rows[filled], -1)
-            members = jax.tree.map(partial(_taken, rows=filled), every)
-            self.parts.append(_Part(own_rows, _on(device, members), device))
+        rows = [part.rows[own] for part, own in zip(self.parts, going, strict=True)]
+        every = jax.tree.map(_joined, *members)
+        self.parts = [
+            _Part(own, _on(device, _rows(every, filled)), device)
+            for own, filled, device in self._dealt(np.concatenate(rows), exact=False)
+        ]
 
     def _run(self, function: Callable, calls: list[tuple[Any, ...]]) -> list[Any]:
         started = time.perf_counter()
@@ -271,9 +305,11 @@ def _on(device: Any, tree: PyTree) -> PyTree:
     return tree if device is None else jax.device_put(tree, device)
 
 
-def _taken(leaf: Any, rows: np.ndarray) -> Any:
-    """Some rows of a leaf, on the host if they may leave JAX."""
-    return leaf[rows] if _is_key(leaf) else np.asarray(leaf)[rows]
+def _rows(tree: PyTree, rows: np.ndarray) -> PyTree:
+    """Some rows of a tree, on the host if they may leave JAX."""
+    return jax.tree.map(
+        lambda leaf: leaf[rows] if _is_key(leaf) else np.asarray(leaf)[rows], tree
+    )
 
 
 def _joined(*leaves: Any) -> Any:
