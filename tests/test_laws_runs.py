@@ -16,7 +16,7 @@ from families import relative
 from jaxtyping import Array
 
 import physgrad as pg
-from physgrad.loop import compiled, host
+from physgrad.loop import chunks, compiled
 
 X0 = np.array([3.0, 3.0], np.float32)
 TOY = pg.Simulator(families.square, pg.AnalyticInverse(families.square_root))
@@ -55,7 +55,7 @@ def test_large_records_cut_a_run_into_chunks_with_the_same_bits(
     """40 bytes a record: one chunk, or chunks of two records, the last one shorter."""
     arguments = toy(), pg.PhysicalGradient(0.05), X0, 17
     whole = pg.minimize(*arguments, record_every=record_every)
-    monkeypatch.setattr(host, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 100)
     monkeypatch.setattr(compiled, "_kept", collections.OrderedDict())
     parts = pg.minimize(*arguments, record_every=record_every)
     assert (whole.compilations, parts.compilations) == (1, 2)

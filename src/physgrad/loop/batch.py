@@ -15,9 +15,9 @@ from jaxtyping import PyTree
 
 from physgrad.loop import bucket, compiled
 from physgrad.loop.bucket import Family, Members, Stint
+from physgrad.loop.chunks import CHUNK_BYTES, CHUNKS, LONGEST_CHUNK, on_host
 from physgrad.loop.conclusion import Cost, conclude, trajectory_of
 from physgrad.loop.diagnosis import not_finite_at_start
-from physgrad.loop.host import CHUNK_BYTES, CHUNKS, LONGEST_CHUNK, on_host
 from physgrad.loop.iteration import Progress, Record
 from physgrad.loop.reporting import Snapshot
 from physgrad.loop.start import non_finite_leaf

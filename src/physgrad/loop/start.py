@@ -90,16 +90,16 @@ def floating_start(x0: PyTree, name: str) -> PyTree:
 def _float_array(leaf: Any, name: str) -> jax.Array:
     array, before = real_array(leaf, name), getattr(leaf, "dtype", type(leaf))
     if jnp.issubdtype(before, jnp.integer):
-        _note(f"{name} holds whole numbers; they became {array.dtype}")
+        note(f"{name} holds whole numbers; they became {array.dtype}")
     elif before == np.float64 and array.dtype == jnp.float32:
-        _note(
+        note(
             f"{name} is float64, but JAX works in float32: it was rounded; to keep it, "
             "set jax.config.update('jax_enable_x64', True) or JAX_ENABLE_X64=1"
         )
     return array
 
 
-def _note(message: str) -> None:
+def note(message: str) -> None:
     """Warn at the line of the caller outside of this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and is_library(frame.f_code.co_filename):
