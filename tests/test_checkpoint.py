@@ -101,6 +101,15 @@ def test_a_run_that_is_cut_off_comes_to_the_same_bits(tmp_path, method, every):
     assert same(whole, minimize(tmp_path / "run", method=method, record_every=every))
 
 
+def test_a_run_that_raises_is_saved_on_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PERIOD", 1e9)
+    with pytest.raises(Interrupted):
+        minimize(tmp_path, callback=interrupted_at(11))
+    steps = []
+    minimize(tmp_path, callback=lambda snapshot: steps.append(snapshot.step))
+    assert steps[0] == 12
+
+
 def test_in_both_precisions(tmp_path, dtype):
     again = resumed(tmp_path / "run", 11, dtype=dtype)
     assert again.x.dtype == dtype and same(minimize(dtype=dtype), again)
@@ -122,7 +131,7 @@ print("done")
 
 def test_a_run_that_is_killed_comes_to_the_same_bits(tmp_path):
     """By SIGKILL, at moments that differ from time to time."""
-    folder, kills = tmp_path / "run", 0
+    folder, kills, out = tmp_path / "run", 0, ""
     program = CHILD.format(
         tests=TESTS, cache=str(tmp_path / "cache"), folder=str(folder)
     )

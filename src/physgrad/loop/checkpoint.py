@@ -109,13 +109,14 @@ class Checkpoint:
             raise CheckpointError(f"{folder}: arrays.npz is missing")
         return unpack_arrays(files["arrays.npz"], name=str(folder / "arrays.npz"))
 
-    def save(self, chunks: Chunks) -> None:
-        """Save a run if it is time to, or it has ended; a disk that fails is told of.
+    def save(self, chunks: Chunks, now: bool = False) -> None:
+        """Save a run that has begun if it is time to, or `now`, or it has ended.
 
-        The run goes on in memory, and the next save tries again.
+        A disk that fails is told of: the run goes on in memory, and the next save tries
+        again.
         """
-        due = time.monotonic() - self.last >= PERIOD
-        if not due and chunks.goes_on:
+        due = now or time.monotonic() - self.last >= PERIOD
+        if chunks.end is None or not (due or not chunks.goes_on):
             return
         try:
             self._save(chunks)

@@ -116,4 +116,8 @@ def _checkpoint(
     parts["record_every"] = chunks.every
     with opened(folder, fingerprint(parts)) as saves:
         saves.restore(chunks)
-        yield saves
+        try:
+            yield saves
+        except BaseException:  # Ctrl-C, or a simulator that raises: nothing is lost
+            saves.save(chunks, now=True)
+            raise
