@@ -73,6 +73,7 @@ def physical_step(
     objective: FlatObjective, state: State, way: ZStep, step_size: Scalar, rule: Inverse
 ) -> Step:
     """x+ = P^-1(z + step_size dz), with P^-1 by `rule`; dz = -B^-1 dL/dz is the way."""
+    rule = objective.within_rule(rule)
     z_target = state.z + step_size * way.dz  # the step, in z
     answer = rule.pull_back(objective.simulator, z_target, state, way.metric)  # in x
     return pulled_back(objective, state, way, z_target, answer)

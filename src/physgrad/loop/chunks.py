@@ -113,6 +113,8 @@ class Chunks:
         self.stride = max(1, min(self.record_every, steps))
         self.length = -(-steps // self.stride)
         self.problem = objective, optimizer, checked_start(x0), stop
+        if objective.bounds is not None:
+            objective.bounds.check(self.problem[2])
         self.x = self.problem[2]
         self.end: Progress | None = None
         self.records: list[Record] = []

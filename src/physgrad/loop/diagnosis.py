@@ -117,7 +117,8 @@ def explain(
         Result.stalled: lambda: _stalled(objective, x, cause, where, last),
         Result.target_not_reachable: lambda: (
             f"{steps.missed} recorded targets were not reached: they are out of the "
-            "range of the simulator, or the step began where its Jacobian is singular; "
+            "range of the simulator or beyond the bounds, or the step began where its "
+            "Jacobian is singular; "
             "the nearest points were taken, as a fit to data does; "
             "stop=Stop(gradient=...) tells when it is the best one"
         ),
@@ -192,12 +193,20 @@ def _non_finite_gradient(objective: Objective, x: PyTree) -> str | None:
 def _gradient(objective: Objective, x: PyTree) -> PyTree:
     """dL/dx, like x; None where there is none, as of a callback to Python.
 
-    A physical gradient with a formula runs without, and so must what explains it.
+    With bounds, what of it they leave. A physical gradient with a formula runs without,
+    and so must what explains it.
     """
     try:
-        return jax.grad(lambda x: objective(x))(x)
+        slopes = jax.grad(lambda x: objective(x))(x)
     except (TypeError, ValueError, NotImplementedError):
         return None
+    if objective.bounds is None:
+        return slopes
+    lower, upper = objective.bounds.like(x)
+    return jax.tree.map(
+        lambda x, slope, low, high: x - jnp.clip(x - slope, low, high),
+        *(x, slopes, lower, upper),
+    )
 
 
 def _largest(tree: PyTree) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from jaxtyping import PyTree
 
@@ -26,6 +28,7 @@ def minimize(
     x0: PyTree,
     num_steps: int = 100,
     *,
+    bounds: Any = None,
     stop: StopRule = None,
     record_every: int | None = 1,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -44,6 +47,9 @@ def minimize(
 
     - `x0`: PyTree of arrays; whole numbers become floats.
     - `num_steps`: done exactly, unless `stop` holds before or the run fails.
+    - `bounds`: None for those of the objective, or a pair (lower, upper), each a
+        number, a PyTree like x, or None: every iterate lies within, bounds included,
+        and an entry whose two are equal stays as it is.
     - `stop`: None; a `Stop` on loss, gradient or step; or a function of `Reached` that
         returns a bool. A run that it ends is `converged`.
     - `record_every`: record each so-manieth iterate, and always the first and last;
@@ -71,6 +77,8 @@ def minimize(
     """
     num_steps = whole_number("num_steps", 0)(num_steps)
     shown = wants_bar(progress, num_steps)
+    if bounds is not None and isinstance(objective, Objective):
+        objective = dataclasses.replace(objective, bounds=bounds)
     kept = checkpoint is not None
     chunks = Chunks(
         objective,

@@ -93,6 +93,8 @@ def minimize_many(
         )
     one = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), parameters)
     check_kinds(family.one(one), optimizer, stop)
+    if parameters is None and family.objective.bounds is not None:
+        family.objective.bounds.check(starts)
     watched = wants_bar(progress, num_steps)
     with (
         compiled.same_bits_in_each_row() if deterministic else contextlib.nullcontext(),

@@ -62,11 +62,14 @@ def _curvatures(
         )(point)
     except (TypeError, ValueError, NotImplementedError):
         return None
-    slopes, hessian = np.asarray(slopes), np.asarray(hessian)
+    free = ~np.asarray(flat.within_held(point, slopes))
+    if not np.any(free):
+        return None
+    slopes, hessian = np.asarray(slopes)[free], np.asarray(hessian)[np.ix_(free, free)]
     if not (np.all(np.isfinite(slopes)) and np.all(np.isfinite(hessian))):
         return None
     units = np.sqrt(np.abs(np.diag(hessian)))
     units = np.where(units > 0, units, 1.0)
     curvatures, axes = np.linalg.eigh(hessian / np.outer(units, units))
-    size = float(np.linalg.norm(units * np.asarray(point)))
+    size = float(np.linalg.norm(units * np.asarray(point)[free]))
     return axes.T @ (slopes / units), curvatures, size

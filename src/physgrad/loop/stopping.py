@@ -25,6 +25,7 @@ class Stop(eqx.Module):
 
     - `loss`: L(z) <= loss.
     - `gradient`: largest entry of |J^T dL/dz| <= gradient; one reverse sweep a step.
+        With bounds, of |x - clip(x - J^T dL/dz)|.
     - `step`: largest entry of |x+ - x| <= step, in a step that was not rejected.
     - `optimality`: |J dx| / |dz| <= optimality in the metric H_L, with dz the Newton
         step of L in z and dx the whole Gauss-Newton step: which part of the way that L
@@ -102,7 +103,8 @@ def has_converged(
     if stop.loss is not None:
         holds |= loss <= stop.loss
     if stop.gradient is not None:
-        holds |= largest(objective.gradient(state.x)) <= stop.gradient
+        slopes = objective.downhill(state.x, objective.gradient(state.x))
+        holds |= largest(slopes) <= stop.gradient
     if stop.step is not None:
         holds |= step <= stop.step
     if stop.optimality is not None:

@@ -25,7 +25,8 @@ def covariance(
 
     W are the weights of the loss. Data of weight zero do not count. Where the data do
     not determine all of x, the pseudo-inverse is taken of what they do, and entries
-    that move along what they do not show have an infinite deviation.
+    that move along what they do not show have an infinite deviation. Entries that a
+    bound holds where they are have none: the others are those of a fit without them.
 
     **Arguments:**
 
@@ -58,10 +59,13 @@ def covariance(
         return ravel_pytree(loss.residual(simulator(unravel(flat))))[0]
 
     misfit = np.asarray(residuals(flat), float)
-    forward_mode = objective.flatten(x)[0].simulator.forward_mode
+    flat_objective, _ = objective.flatten(x)
+    forward_mode = flat_objective.simulator.forward_mode
     jacobian = np.asarray(dense_jacobian(residuals, flat, forward_mode), float)
     count = int(jnp.sum(ravel_pytree(loss.metric_root(simulator(x)))[0] > 0))
 
+    held = np.asarray(flat_objective.within_held(flat, flat_objective.gradient(flat)))
+    jacobian = jacobian[:, ~held]
     units = np.linalg.norm(jacobian, axis=0)
     units = np.where(units > 0, units, 1.0)
     _, values, right = np.linalg.svd(jacobian / units, full_matrices=True)
@@ -75,10 +79,11 @@ def covariance(
         )
     variance = 1.0 if absolute else float(misfit @ misfit) / (count - rank)
     back = right[:rank].T / values[:rank] / units[:, None]
-    matrix = variance * back @ back.T
+    matrix = np.zeros((flat.size, flat.size))
+    matrix[np.ix_(~held, ~held)] = variance * back @ back.T
     deviations = np.sqrt(np.diag(matrix))
     hidden = np.linalg.norm(right[rank:], axis=0) > UNSEEN
-    deviations = np.where(hidden, np.inf, deviations)
+    deviations[~held] = np.where(hidden, np.inf, deviations[~held])
     return Covariance(
         matrix,
         jax.tree.map(np.asarray, unravel(jnp.asarray(deviations, flat.dtype))),

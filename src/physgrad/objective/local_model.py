@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from physgrad.inverses.box import Box
 from physgrad.inverses.certificate import certificate_tolerance
 from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, Scalar, largest_by_leaf
@@ -39,7 +40,7 @@ class LocalModel(eqx.Module):
     dz: Flat
     """The Newton step of L in z."""
     whole: Flat
-    """A^+ b, the step to the minimum of the model."""
+    """A^+ b, the step to the minimum of the model; with bounds, to that within."""
     result: Code
     """Whether there is a Newton step in z, a `Result` by its code."""
     evaluations: Evaluations
@@ -50,16 +51,25 @@ class LocalModel(eqx.Module):
         """Norms of the columns of A: what a unit of each entry of x moves z by."""
         return jnp.linalg.norm(self.matrix, axis=0)
 
-    def bounded(self, scale: Flat, radius: Scalar) -> tuple[Flat, Scalar]:
+    def bounded(
+        self, scale: Flat, radius: Scalar, within: tuple[Box, Flat] | None = None
+    ) -> tuple[Flat, Scalar]:
         """The step of |D dx| <= radius to the lowest point of the model, and |D dx|.
 
-        The whole step where it is short enough.
+        The whole step where it is short enough. With bounds, the damping is that of
+        the step without, and the model with it has its lowest point within them.
 
-        **Arguments:** `scale`: D, positive.
+        **Arguments:** `scale`: D, positive; `within`: the bounds, and x.
         """
         matrix, whole = self.matrix / scale, scale * self.whole
         damping = _damping_for(matrix, self.vector, radius)
         bounded = damped_solution(matrix, self.vector, damping)
+        if within is not None:
+            box, x = within
+            rows = jnp.diag(jnp.sqrt(damping) * scale)
+            damped = jnp.concatenate([self.matrix, rows])
+            vector = jnp.concatenate([self.vector, jnp.zeros_like(x)])
+            bounded = scale * box.least(damped, vector, x)
         scaled = jnp.where(jnp.linalg.norm(whole) <= radius, whole, bounded)
         return scaled / scale, jnp.linalg.norm(scaled)
 
@@ -121,6 +131,8 @@ def local_model(objective: FlatObjective, state: State) -> LocalModel:
     slopes = jnp.linalg.norm(matrix, axis=0)
     units = jnp.where(slopes > 0, slopes, 1.0)
     whole = damped_solution(matrix / units, vector) / units
+    if objective.box is not None:
+        whole = objective.box.least(matrix, vector, state.x)
     cost = way.evaluations + jacobian_cost(state.z.size, state.x, mode)
     cost = jax.tree.map(jnp.int32, cost)
     result = jnp.int32(way.result)

@@ -111,7 +111,8 @@ class LevenbergMarquardt(Optimizer):
         self, objective: FlatObjective, state: State, memory: Region
     ) -> tuple[Step, Region]:
         here = memory.model
-        dx, length = here.bounded(memory.scale, memory.radius)
+        within = None if objective.box is None else (objective.box, state.x)
+        dx, length = here.bounded(memory.scale, memory.radius, within)
         tried, loss = objective.evaluate(state, state.x + dx), objective.loss(state.z)
         trial, predicted = objective.loss(tried.z), here.decrease(dx)
         hidden = here.hides(objective, state)  # x is at the optimum: no failure

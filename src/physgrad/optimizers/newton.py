@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from physgrad.inverses.box import Box
 from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, power_of_two
 from physgrad.inverses.jacobian import check_dense
@@ -54,10 +55,30 @@ class Newton(Optimizer):
         check_dense(state.x.size, state.x, "LBFGS")
         gradient, hessian = objective.gradient(state.x), jax.hessian(objective)(state.x)
         dx, singular = _newton_step(hessian, gradient)
+        if objective.box is not None:
+            dx, singular = _within(objective.box, state.x, hessian, gradient)
         known = jnp.all(jnp.isfinite(gradient)) & jnp.all(jnp.isfinite(hessian))
         code = jnp.where(known & singular, Result.singular.code, Result.completed.code)
         state = objective.evaluate(state, state.x + self.step_size * dx)
         return Step(state, Evaluations(forward=1, vjp=1, hessian=1), code), None
+
+
+def _within(
+    box: Box, x: Flat, hessian: Float[Array, "x x"], gradient: Flat
+) -> tuple[Flat, Bool[Array, ""]]:
+    """The Newton step of the entries that no bound holds; if it leaves the bounds, the
+    step to the least of the model within them, its eigenvalues by their magnitudes."""
+    held = box.held(x, gradient)
+    free = jnp.where(held[:, None] | held, jnp.diag(jnp.diag(hessian)), hessian)
+    free = jnp.where(jnp.diag(held), 1.0, free)
+    dx, singular = _newton_step(free, jnp.where(held, 0.0, gradient))
+    inside = box.contains(x + dx)
+    values, axes = jnp.linalg.eigh(hessian)
+    root = jnp.sqrt(jnp.abs(values))
+    scale = jnp.where(root > 0, root, 1.0)
+    vector = -(axes.T @ gradient) / scale
+    within = box.least(root[:, None] * axes.T, vector, x)
+    return jnp.where(inside, dx, within), singular
 
 
 def _newton_step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +15,24 @@ from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.optimizer.optimizer import Optimizer, Step
+from physgrad.optimizers.restarted import Advance, Start, advanced, begun
+
+
+class _Problem(NamedTuple):
+    """What a solver works on."""
+
+    fn: Any
+    structs: Any
+    """What it returns."""
+    options: dict[str, Any]
 
 
 class OptimistixOptimizer(Optimizer):
     """The steps of an optimistix minimizer of L(P(x)), or least-squares solver.
 
     One step here is one step of the solver; one that it rejects leaves x where it is.
-    Its own tolerances are not used: `minimize` stops the run.
+    Its own tolerances are not used: `minimize` stops the run. Within bounds it works on
+    the entries that none holds, and begins anew where these change or it meets another.
 
     **Arguments:**
 
@@ -50,35 +61,80 @@ class OptimistixOptimizer(Optimizer):
             )
 
     def init(self, objective: FlatObjective, state: State) -> Any:
-        fn, structs, options = self._problem(objective, state)
-        memory = self.solver.init(fn, state.x, None, options, *structs, frozenset())
-        # the first step of a solver only evaluates its start
-        return self.solver.step(fn, state.x, None, options, memory, frozenset())[1]
+        if objective.box is None:
+            return self._start(self._problem(objective, state.x), state.x)
+        start, _ = self._within(objective)
+        slope = objective.gradient(state.x)
+        return begun(objective.box, state.x, slope, start)
 
     def update(
         self, objective: FlatObjective, state: State, memory: Any
     ) -> tuple[Step, Any]:
-        fn, structs, options = self._problem(objective, state)
-        x, memory, _ = self.solver.step(fn, state.x, None, options, memory, frozenset())
-        rejected = jnp.all(x == state.x)
+        problem = self._problem(objective, state.x)
         # the solver's own auxiliary values are those of the point before: evaluate anew
-        cost, mode = Evaluations(forward=2), objective.simulator.forward_mode
+        cost = Evaluations(forward=2)
+        if objective.box is None:
+            x, memory = self._advance(problem, state.x, memory)
+        else:
+            slope, functions = objective.gradient(state.x), self._within(objective)
+            solver = (objective, *functions)
+            x, memory = advanced(objective.box, state.x, slope, memory, solver)
+            cost += Evaluations(vjp=1)
+        rejected = jnp.all(x == state.x)
         if self._least_squares:
-            cost += jacobian_cost(structs[0].size, state.x, mode)
+            size = problem.structs[0].size
+            cost += jacobian_cost(size, state.x, objective.simulator.forward_mode)
         elif isinstance(self.solver, optx.NelderMead):
             cost += Evaluations(forward=1)  # reflected, then expanded or contracted
         else:
             cost += Evaluations(vjp=1)
         return Step(objective.evaluate(state, x), cost, rejected=rejected), memory
 
-    def _problem(self, objective: FlatObjective, state: State) -> tuple[Any, Any, dict]:
+    def _start(self, problem: _Problem, x: Flat) -> Any:
+        fn, structs, options = problem
+        memory = self.solver.init(fn, x, None, options, *structs, frozenset())
+        # the first step of a solver only evaluates its start
+        return self.solver.step(fn, x, None, options, memory, frozenset())[1]
+
+    def _advance(self, problem: _Problem, x: Flat, memory: Any) -> tuple[Flat, Any]:
+        fn, _, options = problem
+        return self.solver.step(fn, x, None, options, memory, frozenset())[:2]
+
+    def _within(self, objective: FlatObjective) -> tuple[Start, Advance]:
+        """How the solver starts and steps on the entries that are not held."""
+
+        def start(held: Any, x: Flat) -> Any:
+            return self._start(self._problem(objective, x, held), x)
+
+        def advance(held: Any, x: Flat, memory: Any) -> tuple[Flat, Any]:
+            return self._advance(self._problem(objective, x, held), x, memory)
+
+        return start, advance
+
+    def _problem(self, objective: FlatObjective, x: Flat, held: Any = None) -> _Problem:
         """What the solver works on: the function, what it returns, and options."""
         fn = self._function(objective)
-        structs = jax.eval_shape(fn, state.x, None)
+        if held is not None:
+            fn = self._frozen(fn, held, x)
+        structs = jax.eval_shape(fn, x, None)
         mode = objective.simulator.forward_mode
-        columns = by_columns(structs[0].size, state.x, mode)
+        columns = by_columns(structs[0].size, x, mode)
         by_rows = self._least_squares and not columns
-        return fn, structs, {"jac": "bwd"} if by_rows else {}
+        return _Problem(fn, structs, {"jac": "bwd"} if by_rows else {})
+
+    def _frozen(self, fn: Any, held: Any, at: Flat) -> Any:
+        """The function of the entries that are not held; the others stay by a pull."""
+
+        def frozen(x: Flat, _: Any) -> tuple[Any, None]:
+            value, pull = (
+                fn(jnp.where(held, at, x), None)[0],
+                jnp.where(held, x - at, 0),
+            )
+            if self._least_squares:
+                return jnp.concatenate([value, pull]), None
+            return value + 0.5 * jnp.sum(pull**2), None
+
+        return frozen
 
     @property
     def _least_squares(self) -> bool:
