@@ -131,11 +131,19 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", COUNTS)
-@pytest.mark.parametrize("value", [2.5, 2.0, NAN, True, "10", None, [2], np.array([2])])
+@pytest.mark.parametrize("value", [2.5, 2.0, NAN, True, "10", [2], np.array([2])])
 def test_what_is_no_count(name, value):
     make, least = COUNTS[name]
     words = f"{name} must be a whole number from {least} on"
     refused(lambda: make(value), TypeError, words)
+
+
+@pytest.mark.parametrize("name", sorted(set(COUNTS) - {"record_every"}))
+def test_no_count_at_all(name):
+    """None says to record no iterate but the first and the last: elsewhere, nothing."""
+    make, least = COUNTS[name]
+    words = f"{name} must be a whole number from {least} on"
+    refused(lambda: make(None), TypeError, words)
 
 
 @pytest.mark.parametrize("name", COUNTS)
