@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from physgrad.inverses.jacobian import fits
+from physgrad.loop import compiled
 from physgrad.objective.objective import Objective
 from physgrad.results import Result
 
@@ -57,9 +58,7 @@ def _curvatures(
     if not fits(point.size, point):
         return None
     try:
-        slopes, hessian = jax.jit(
-            lambda x: (flat.gradient(x), jax.hessian(lambda x: flat(x))(x))
-        )(point)
+        (slopes, hessian), _ = compiled.run(_slopes_and_hessian, objective, x)
     except (TypeError, ValueError, NotImplementedError):
         return None
     free = ~np.asarray(flat.within_held(point, slopes))
@@ -73,3 +72,8 @@ def _curvatures(
     curvatures, axes = np.linalg.eigh(hessian / np.outer(units, units))
     size = float(np.linalg.norm(units * np.asarray(point)[free]))
     return axes.T @ (slopes / units), curvatures, size
+
+
+def _slopes_and_hessian(objective: Objective, x: PyTree) -> tuple[Array, Array]:
+    flat, point = objective.flatten(x)
+    return flat.gradient(point), jax.hessian(lambda x: flat(x))(point)
