@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from physgrad.optimizers.optimistix_optimizer import (
         OptimistixOptimizer as OptimistixOptimizer,
     )
+    from physgrad.optimizers.scipy_optimizer import ScipyOptimizer as ScipyOptimizer
     from physgrad.physical_gradient import PhysicalGradient as PhysicalGradient
     from physgrad.problems.problem import Problem as Problem
     from physgrad.results import CheckpointError as CheckpointError
@@ -114,6 +115,7 @@ _HOME = {
     "Run": "trajectory",
     "Runs": "trajectory",
     "RunError": "results",
+    "ScipyOptimizer": "optimizers.scipy_optimizer",
     "Simplex": "bijections",
     "Simulator": "simulator",
     "SimulatorError": "results",

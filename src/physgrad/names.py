@@ -115,9 +115,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("zzz", ["gd", "newton"])
     '; known: gd, newton'
     """
-    known = list(known)
-    match = difflib.get_close_matches(name[:80].lower(), known, n=1)
-    return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(known)}"
+    spelled = {one.lower(): one for one in known}
+    match = difflib.get_close_matches(name[:80].lower(), spelled, n=1)
+    if match:
+        return f"; did you mean {spelled[match[0]]!r}?"
+    return f"; known: {', '.join(spelled.values())}"
 
 
 def _within(
@@ -148,6 +150,11 @@ _COUNT = _within(
 
 SOLVERS = ("dogleg", "lm", "newton", "lbfgs", "bfgs")
 """Solvers of the numerical inverse."""
+SCIPY_METHODS = (
+    *("trf", "dogbox", "lm"),
+    *("L-BFGS-B", "BFGS", "CG", "SLSQP", "TNC", "Nelder-Mead", "Powell"),
+)
+"""Least-squares solvers and minimizers of SciPy."""
 PENALTIES = ("identity", "gradient", "laplacian")
 """Operators of the regularized inverse."""
 
@@ -213,6 +220,9 @@ OPTIMIZERS = {
     ),
     "rmsprop": _optax(0.3, decay=Key(_BELOW_ONE, 0.9), eps=_EPS),
     "sgd": _optax(0.01, momentum=Key(_BELOW_ONE, 0.9)),
+    "scipy": Method(
+        "ScipyOptimizer", {"method": Key(_one_of(SCIPY_METHODS), "trf")}, extra="scipy"
+    ),
 }
 """Optimizer to what it is."""
 

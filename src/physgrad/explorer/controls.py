@@ -284,6 +284,10 @@ def with_method(settings: Settings, name: str) -> Settings | None:
     if not name:
         return None
     text, key = name, size_of(name)
+    if key is None:  # nothing to halve
+        if text in settings.optimizers:
+            return None
+        return with_optimizers(settings, (*settings.optimizers, text))
     value = float(OPTIMIZERS[name].keys[key].default)
     while text in settings.optimizers:
         value = value / 2 if key != "history_length" else value + 1

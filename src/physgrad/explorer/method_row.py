@@ -19,13 +19,13 @@ LOWEST, HIGHEST = -4.0, 1.0
 OWN = "own"
 
 
-def size_of(name: str) -> str:
-    """The setting of a method that has a field of its own.
+def size_of(name: str) -> str | None:
+    """The setting of a method that has a field of its own; None where it has none.
 
-    >>> size_of("pg"), size_of("lm")
-    ('step_size', 'radius')
+    >>> size_of("pg"), size_of("lm"), size_of("scipy")
+    ('step_size', 'radius', None)
     """
-    return next(key for key in SIZES if key in OPTIMIZERS[name].keys)
+    return next((key for key in SIZES if key in OPTIMIZERS[name].keys), None)
 
 
 class MethodRow:
@@ -47,16 +47,18 @@ class MethodRow:
         self.name, self._filling, self._changed = name, False, changed
         self._typed, self._shown = name, ()
         keys, self._size = OPTIMIZERS[name].keys, size_of(name)
-        counted = self._size == "history_length"
+        slides = self._size not in (None, "history_length")
         half: dict[str, Any] = {"width": 150, "margin": (0, 5, 4, 5)}
         wide: dict[str, Any] = half | {"width": 310}
         called = name if number == 1 else f"{name} ({number})"
-        label = f"{called}: {self._size.replace('_', ' ')}"
-        self.number = NumericInput(title=label, mode="float", **half)
+        label = f"{called}: {(self._size or 'size').replace('_', ' ')}"
+        self.number = NumericInput(
+            title=label, mode="float", visible=self._size is not None, **half
+        )
         self.slider = Slider(
             title="power of ten", name=f"{label}, as a power of ten",
             start=LOWEST, end=HIGHEST, step=0.02, value=0.0,
-            visible=not counted, format="0.00", **half,
+            visible=slides, format="0.00", **half,
         )  # fmt: skip
         self.inverse = Select(
             title=f"{called}: inverse", visible="inverse" in keys, **half
@@ -76,17 +78,12 @@ class MethodRow:
         pairs = (part.split("=") for part in text.partition(":")[2].split(",") if part)
         typed = {key: value for key, value in pairs}
         settings = parse_optimizer(text, inverses).settings
-        value = float(settings[self._size])
-        typed.pop(self._size, None)
+        if self._size is not None:
+            self._fill_size(float(settings[self._size]))
+            typed.pop(self._size, None)
         others = [key for key in settings if key not in (self._size, "inverse")]
         self.more.placeholder = ", ".join(f"{key}=..." for key in others)
         self.more.visible = bool(others)
-        self.number.value = float(f"{value:.6g}")
-        exponent = math.log10(value) if value > 0 else LOWEST
-        exponent = min(max(exponent, LOWEST), HIGHEST)
-        # what the slider itself asked for leaves it where it is
-        if abs(exponent - self.slider.value) > 0.02:
-            self.slider.value = round(exponent, 2)
         self.inverse.options = [*INVERSES, *inverses]
         self.inverse.value = typed.pop("inverse", OWN)
         self.more.value = ",".join(f"{key}={value}" for key, value in typed.items())
@@ -94,19 +91,28 @@ class MethodRow:
         self._shown = self._state()
         self._filling = False
 
+    def _fill_size(self, value: float) -> None:
+        self.number.value = float(f"{value:.6g}")
+        exponent = math.log10(value) if value > 0 else LOWEST
+        exponent = min(max(exponent, LOWEST), HIGHEST)
+        # what the slider itself asked for leaves it where it is
+        if abs(exponent - self.slider.value) > 0.02:
+            self.slider.value = round(exponent, 2)
+
     def text(self) -> str:
         """The method as it is typed on the command line."""
         if self._state() == self._shown:
             return self._typed  # 1/3 stays 1/3
-        value = self.number.value
-        if value is None:
-            raise ValueError(f"{self.name} needs a number for its {self._size}")
-        parts = [f"{self._size}={float(value):.6g}"]
+        value, parts = self.number.value, []
+        if self._size is not None:
+            if value is None:
+                raise ValueError(f"{self.name} needs a number for its {self._size}")
+            parts.append(f"{self._size}={float(value):.6g}")
         if self.inverse.visible and self.inverse.value != OWN:
             parts.append(f"inverse={self.inverse.value}")
         if self.more.value.strip():
             parts.append(self.more.value.replace(" ", ""))
-        return f"{self.name}:{','.join(parts)}"
+        return f"{self.name}:{','.join(parts)}".removesuffix(":")
 
     def _state(self) -> tuple[Any, ...]:
         return self.number.value, self.inverse.value, self.more.value

@@ -15,11 +15,11 @@ from jaxtyping import PyTree
 
 from physgrad.loop import bucket, compiled
 from physgrad.loop.bucket import Family, Members, Stint
-from physgrad.loop.chunks import CHUNK_BYTES, CHUNKS, LONGEST_CHUNK, on_host
+from physgrad.loop.chunks import CHUNK_BYTES, LONGEST_CHUNK, on_host
 from physgrad.loop.conclusion import Cost, conclude, trajectory_of
 from physgrad.loop.diagnosis import not_finite_at_start
 from physgrad.loop.iteration import Progress, Record
-from physgrad.loop.reporting import Snapshot
+from physgrad.loop.reporting import Snapshot, steps_between_looks
 from physgrad.loop.start import non_finite_leaf
 from physgrad.results import LAST_CODE_THAT_GOES_ON, Result
 from physgrad.trajectory import Run, Runs, Seconds
@@ -143,7 +143,7 @@ class Batch:
         rows = sum(len(part.rows) for part in self.parts)
         if 2 * self.going <= rows and rows > self.least * len(self.parts):
             self._pack()
-        steps = -(-self.num_steps // CHUNKS) if watched else LONGEST_CHUNK
+        steps = steps_between_looks(self.num_steps) if watched else LONGEST_CHUNK
         busy = [part for part in self.parts if len(self._going(part))]
         calls = [self._call(part, min(steps, self.num_steps)) for part in busy]
         for part, (now, slots) in zip(

@@ -28,10 +28,8 @@ from physgrad.optimizer.packing import Packed
 from physgrad.results import CheckpointError, Result
 from physgrad.trajectory import Run, Seconds
 
-# A watched run (bar or callback) is cut into so many chunks; any run into chunks of at
-# most so many steps and bytes of records, so that its history need not be allocated
-# before it exists.
-CHUNKS = 50
+# A run is cut into chunks of at most so many steps and bytes of records, so that its
+# history need not be allocated before it exists.
 LONGEST_CHUNK = 1_000_000
 # A run that is saved has chunks of about so many seconds, from so many steps on.
 PACE_SECONDS = 1.0
@@ -97,7 +95,7 @@ class Chunks:
         *,
         stop: StopRule,
         record_every: int | None,
-        watched: bool,
+        longest: int,
         paced: bool = False,
     ):
         check_kinds(objective, optimizer, stop)
@@ -107,9 +105,9 @@ class Chunks:
         self.record_every = self.every or max(num_steps, 1)
         self.pace = FIRST_PACE if paced else None
         """Steps that the next chunk may take at most, so that it does not last long."""
-        # A chunk records `length` iterates at most, one after each `stride` steps; if a
-        # watched chunk is shorter than `record_every`, its record is kept where due.
-        steps = min(-(-self.num_steps // (CHUNKS if watched else 1)), LONGEST_CHUNK)
+        # A chunk has `longest` steps at most, and a record after each `stride` of them;
+        # where it is shorter than `record_every`, its record is kept when due.
+        steps = min(self.num_steps, longest, LONGEST_CHUNK)
         self.stride = max(1, min(self.record_every, steps))
         self.length = -(-steps // self.stride)
         self.problem = objective, optimizer, checked_start(x0), stop
@@ -143,10 +141,11 @@ class Chunks:
             return _first_chunk, *common
         return _next_chunk, *common, self.end
 
-    def advance(self) -> None:
-        """Run the next chunk and keep its records."""
+    def advance(self, limit: int | None = None) -> None:
+        """Run the next chunk, of so many steps at most, and keep its records."""
         started = time.perf_counter()
-        out, compile_seconds = compiled.run(*self.program(self._limit()))
+        limit = self._limit() if limit is None else limit
+        out, compile_seconds = compiled.run(*self.program(limit))
         self.x, self.end, records, *first = out
         end = on_host(self.end)
         records, first = jax.tree.map(np.asarray, (records, first))

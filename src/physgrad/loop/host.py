@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from jaxtyping import PyTree
@@ -14,9 +15,16 @@ from physgrad.inverses.settings import brief, whole_number
 from physgrad.loop.checkpoint import Checkpoint, opened
 from physgrad.loop.chunks import Chunks
 from physgrad.loop.fingerprint import fingerprint
-from physgrad.loop.reporting import Snapshot, reporter, wants_bar
+from physgrad.loop.followed import Follower, follow
+from physgrad.loop.reporting import (
+    Snapshot,
+    reporter,
+    steps_between_looks,
+    wants_bar,
+)
 from physgrad.loop.stopping import StopRule
 from physgrad.objective.objective import Objective
+from physgrad.optimizer.host_optimizer import HostOptimizer
 from physgrad.optimizer.optimizer import Optimizer
 from physgrad.results import RunError
 from physgrad.trajectory import Run
@@ -24,7 +32,7 @@ from physgrad.trajectory import Run
 
 def minimize(
     objective: Objective,
-    optimizer: Optimizer,
+    optimizer: Optimizer | HostOptimizer,
     x0: PyTree,
     num_steps: int = 100,
     *,
@@ -80,32 +88,37 @@ def minimize(
     if bounds is not None and isinstance(objective, Objective):
         objective = dataclasses.replace(objective, bounds=bounds)
     kept = checkpoint is not None
-    chunks = Chunks(
-        objective,
-        optimizer,
-        x0,
-        num_steps,
-        stop=stop,
-        record_every=record_every,
-        watched=callback is not None or shown or kept,
-        paced=kept,
-    )
+    seen = callback is not None or shown or kept
+    settings = {"stop": stop, "record_every": record_every}
+    make = partial(Chunks, objective, x0=x0, num_steps=num_steps, **settings)
     if not (callback is None or callable(callback)):
         raise TypeError(
             f"callback must be a function of a Snapshot, got {brief(callback)}"
         )
-    with (
-        _checkpoint(checkpoint, chunks) as saves,
-        reporter(shown) as show,
-    ):
-        while chunks.goes_on:
-            chunks.advance()
-            if saves is not None:
-                saves.save(chunks)
+    with reporter(shown) as show:
+
+        def look(chunks: Chunks) -> None:
             show(chunks.snapshot())
             if callback is not None:
                 callback(chunks.snapshot())
-    run = chunks.finish()
+
+        if isinstance(optimizer, HostOptimizer):
+            if kept:
+                raise ValueError(
+                    "checkpoint is for methods of physgrad: what "
+                    f"{type(optimizer).__name__} knows cannot be saved"
+                )
+            run = follow(optimizer, make(Follower(), longest=1), look)
+        else:
+            longest = steps_between_looks(num_steps) if seen else num_steps
+            chunks = make(optimizer, longest=longest, paced=kept)
+            with _checkpoint(checkpoint, chunks) as saves:
+                while chunks.goes_on:
+                    chunks.advance()
+                    if saves is not None:
+                        saves.save(chunks)
+                    look(chunks)
+            run = chunks.finish()
     if throw and not run.ok:
         raise RunError(run)
     return run

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 FEW_STEPS = 1000
 # Runs shorter than this show no bar.
 PATIENCE_SECONDS = 0.5
+# A watched run (bar or callback) is looked at so many times.
+LOOKS = 50
 
 
 class Snapshot(NamedTuple):
@@ -25,6 +27,11 @@ class Snapshot(NamedTuple):
     """L at the present iterate."""
     x: Any
     """The present iterate, a PyTree."""
+
+
+def steps_between_looks(num_steps: int) -> int:
+    """How many steps a watched run goes on unseen."""
+    return -(-num_steps // LOOKS)
 
 
 def wants_bar(progress: bool | None, num_steps: int) -> bool:

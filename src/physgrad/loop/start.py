@@ -16,6 +16,7 @@ from physgrad.inverses.flat import flatten, is_library, leaf_name, real_array
 from physgrad.inverses.settings import brief
 from physgrad.loop.stopping import Stop
 from physgrad.objective.objective import Objective
+from physgrad.optimizer.host_optimizer import HostOptimizer
 from physgrad.optimizer.optimizer import Optimizer
 
 
@@ -30,6 +31,8 @@ def check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:
         hint = ""
         if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
             hint = f"; make one: {optimizer.__name__}(...)"
+        elif isinstance(optimizer, HostOptimizer):
+            hint = ", which drives itself: use minimize or compare"
         elif hasattr(optimizer, "init") and hasattr(optimizer, "step"):
             hint = "; wrap an optimistix solver: OptimistixOptimizer(solver)"
         elif hasattr(optimizer, "init") and hasattr(optimizer, "update"):

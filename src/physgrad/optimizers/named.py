@@ -15,6 +15,7 @@ from physgrad.inverses.rule import Inverse
 from physgrad.inverses.spectral import SpectralInverse
 from physgrad.inverses.transposed import TransposedInverse
 from physgrad.names import OPTIMIZERS, Named
+from physgrad.optimizer.host_optimizer import HostOptimizer
 from physgrad.optimizer.optimizer import Optimizer
 from physgrad.optimizers.gauss_newton import GaussNewton
 from physgrad.optimizers.gradient_descent import GradientDescent
@@ -23,6 +24,7 @@ from physgrad.optimizers.lbfgs import LBFGS
 from physgrad.optimizers.levenberg_marquardt import LevenbergMarquardt
 from physgrad.optimizers.newton import Newton
 from physgrad.optimizers.optax_optimizer import OptaxOptimizer
+from physgrad.optimizers.scipy_optimizer import ScipyOptimizer
 from physgrad.physical_gradient import PhysicalGradient
 from physgrad.results import MissingExtra
 from physgrad.simulator import default_rule
@@ -39,7 +41,7 @@ SOLVERS = {
 
 def named_optimizer(
     named: Named, inverses: Mapping[str, Inverse] | None = None
-) -> Optimizer:
+) -> Optimizer | HostOptimizer:
     """The optimizer that a name stands for; `inverses` are those of the problem.
 
     **Raises:** `MissingExtra` where its package is not installed.
@@ -74,6 +76,7 @@ _CLASSES = {
         HalfInverse,
         LevenbergMarquardt,
         LBFGS,
+        ScipyOptimizer,
     )
 }
 

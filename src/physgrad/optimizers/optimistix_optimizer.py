@@ -15,7 +15,13 @@ from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
 from physgrad.optimizer.optimizer import Optimizer, Step
-from physgrad.optimizers.restarted import Advance, Start, advanced, begun
+from physgrad.optimizers.restarted import (
+    Advance,
+    Start,
+    advanced,
+    begun,
+    either,
+)
 
 
 class _Problem(NamedTuple):
@@ -59,6 +65,11 @@ class OptimistixOptimizer(Optimizer):
                 "solver must be an optimistix minimizer or least-squares solver, got "
                 f"{brief(self.solver)}"
             )
+        if isinstance(self.solver, optx.GoldenSearch):
+            raise TypeError(
+                "solver must start at x0, got a GoldenSearch, which ignores it and "
+                "searches an interval: optimistix.minimise"
+            )
 
     def init(self, objective: FlatObjective, state: State) -> Any:
         if objective.box is None:
@@ -93,8 +104,9 @@ class OptimistixOptimizer(Optimizer):
     def _start(self, problem: _Problem, x: Flat) -> Any:
         fn, structs, options = problem
         memory = self.solver.init(fn, x, None, options, *structs, frozenset())
-        # the first step of a solver only evaluates its start
-        return self.solver.step(fn, x, None, options, memory, frozenset())[1]
+        # the first step of most solvers only evaluates their start
+        moved, later, _ = self.solver.step(fn, x, None, options, memory, frozenset())
+        return either(jnp.any(moved != x), memory, lambda: later)
 
     def _advance(self, problem: _Problem, x: Flat, memory: Any) -> tuple[Flat, Any]:
         fn, _, options = problem

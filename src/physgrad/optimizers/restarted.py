@@ -51,7 +51,7 @@ def advanced(
     loss, start, advance = solver
     held = box.held(x, slope)
     same = jnp.all(held == before.held)
-    memory = _either(same, before.memory, lambda: start(held, x))
+    memory = either(same, before.memory, lambda: start(held, x))
     reached, memory = advance(held, x, memory)
     reached = jnp.where(held, x, reached)
     clipped = box.clip(reached)
@@ -62,11 +62,11 @@ def advanced(
         lambda: _descent(box, x, slope, clipped, loss),
         lambda: clipped,
     )
-    memory = _either(~leaves, memory, lambda: start(held, point))
+    memory = either(~leaves, memory, lambda: start(held, point))
     return point, Restarted(memory, held)
 
 
-def _either(keeps: Bool[Array, ""], memory: Any, other: Callable[[], Any]) -> Any:
+def either(keeps: Bool[Array, ""], memory: Any, other: Callable[[], Any]) -> Any:
     """The memory, or another one of the same kinds."""
     arrays, constants = eqx.partition(memory, eqx.is_array)
     arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype), arrays)
