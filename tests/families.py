@@ -189,6 +189,7 @@ RULES: dict[str, Callable[[], pg.Inverse]] = {
     "bfgs": lambda: pg.NumericalInverse(optx.BFGS(1e-8, 1e-8)),
     "lbfgs": lambda: pg.NumericalInverse(optx.LBFGS(1e-8, 1e-8)),
     "dogleg": lambda: pg.NumericalInverse(optx.Dogleg(1e-8, 1e-8)),
+    "broyden": lambda: pg.BroydenInverse(rtol=1e-9),
     "linearized": pg.LinearizedInverse,
     "matrix-free": lambda: pg.LinearizedInverse(solver=lx.LSMR(1e-12, 0.0)),
     "spectral": lambda: pg.SpectralInverse(1.0),
@@ -199,7 +200,7 @@ RULES: dict[str, Callable[[], pg.Inverse]] = {
     "from-data": pg.RegularizedInverse,
     "transposed": pg.TransposedInverse,
 }
-PREIMAGES = ("exact", "numerical", "newton", "bfgs", "lbfgs", "dogleg")
+PREIMAGES = ("exact", "numerical", "newton", "bfgs", "lbfgs", "dogleg", "broyden")
 """Rules that promise P(x+) = z~."""
 SPECTRAL = ("spectral", "half", "orthogonal", "flat")
 """Powers 1, 1/2, 0 and -1 of the singular values."""
@@ -214,6 +215,7 @@ WHERE = {
     "bfgs": ("square", "tall"),
     "lbfgs": ("square",),
     "dogleg": ("square", "tall"),
+    "broyden": ("square", "wide", "tall"),
     "matrix-free": ("wide", "tall"),
     "spectral": ("wide", "tall"),
     "orthogonal": ("square", "tall"),

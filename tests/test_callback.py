@@ -102,7 +102,7 @@ WRONG = {
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_what_it_raises_comes_back_with_its_x(name):
     wrong, words = WRONG[name]
-    objective = toy(Calls(wrong, at=4), ROOT)
+    objective = toy(Calls(wrong, at=7), ROOT)
     with pytest.raises(pg.SimulatorError, match=words) as error:
         pg.minimize(objective, pg.PhysicalGradient(0.3), jnp.array([3.0, 3.0]), 10)
     assert error.value.x.shape == (2,) and error.value.__cause__ is not None
@@ -129,5 +129,5 @@ def test_trees_go_in_and_out():
 def test_wrong_use():
     with pytest.raises(TypeError, match="needs output, an example of z"):
         pg.Simulator.from_callback(Calls())
-    with pytest.raises(TypeError, match="must be a function, got 3"):
+    with pytest.raises(TypeError, match="or the words of a command, got 3"):
         pg.Simulator.from_callback(3, np.zeros(2))  # type: ignore[arg-type]

@@ -47,9 +47,9 @@ LOCKED = re.compile(
 LAYERS = [
     *("cli", "explorer", "plot", "train", "problems", "simulators", "doctor"),
     *("comparison", "loop", "optimizers", "physical_gradient", "optimizer"),
-    *("objective", "bijections", "simulator", "callback", "inverses"),
-    *("spectral", "trajectory", "storage"),
-    *("expressions", "names", "results"),
+    *("objective", "bijections", "simulator", "callback", "process"),
+    *("inverses", "spectral", "trajectory", "storage"),
+    *("worker", "expressions", "names", "results"),
 ]
 OUTSIDE = ["physgrad", "__main__"]
 HEAVY = {"equinox", "jax", "optimistix"}

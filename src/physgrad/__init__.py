@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from physgrad.doctor.examination import check as check
     from physgrad.doctor.report import CheckReport as CheckReport
     from physgrad.inverses.analytic import AnalyticInverse as AnalyticInverse
+    from physgrad.inverses.broyden import BroydenInverse as BroydenInverse
     from physgrad.inverses.evaluations import Evaluations as Evaluations
     from physgrad.inverses.ladder import Ladder as Ladder
     from physgrad.inverses.linearized import LinearizedInverse as LinearizedInverse
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 # where each name lives; a test holds this list against the imports above
 _HOME = {
     "AnalyticInverse": "inverses.analytic",
+    "BroydenInverse": "inverses.broyden",
     "Chain": "simulator",
     "CheckReport": "doctor.report",
     "CheckpointError": "results",

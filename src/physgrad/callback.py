@@ -18,7 +18,8 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
-from physgrad.inverses.settings import brief
+from physgrad.inverses.settings import brief, positive
+from physgrad.process import Command, Worker
 from physgrad.results import SimulatorError
 
 
@@ -90,10 +91,21 @@ class _Outside:
     def __call__(self, vector: np.ndarray) -> np.ndarray:
         """f at one point; it gets a copy of its own, and may write into it."""
         try:
+            if isinstance(self.function, Command):
+                return self._checked(self._run(self.function, vector))
             return self._checked(self.function(self.here.unravel(vector.copy())))
         except Exception as error:
             _failed.error, _failed.x = error, self.here.unravel(vector.copy())
             raise
+
+    def _run(self, command: Command, vector: np.ndarray) -> PyTree:
+        numbers = command(vector)
+        if numbers.size != self.there.size:
+            raise ValueError(
+                f"it must print the {self.there.size} numbers of output, got "
+                f"{numbers.size}"
+            )
+        return self.there.unravel(numbers)
 
     def _checked(self, z: Any) -> np.ndarray:
         leaves, structure = jax.tree.flatten(z)
@@ -118,10 +130,23 @@ class _Outside:
         )
 
 
-def callback_of(function: Any, output: PyTree, differences: bool) -> Callback:
+def callback_of(
+    function: Any, output: PyTree, differences: bool, time_limit: float | None
+) -> Callback:
     """The checked arguments of `Simulator.from_callback`."""
-    if not callable(function):
-        raise TypeError(f"the simulator must be a function, got {brief(function)}")
+    if time_limit is not None:
+        time_limit = float(positive("time_limit")(time_limit))
+    if isinstance(function, list | tuple):
+        if not function or not all(isinstance(word, str) for word in function):
+            raise TypeError(f"a command must be a list of words, got {brief(function)}")
+        function = Command(tuple(function), time_limit)
+    elif isinstance(function, str) or time_limit is not None:
+        function = Worker.of(function, time_limit)
+    elif not callable(function):
+        raise TypeError(
+            "the simulator must be a function, 'module:function' or the words of a "
+            f"command, got {brief(function)}"
+        )
     if output is None:
         raise TypeError(
             "from_callback needs output, an example of z: JAX must know its shape "

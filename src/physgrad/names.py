@@ -165,6 +165,10 @@ INVERSES: dict[str, dict[str, Key]] = {
         "rtol": Key(_POSITIVE, None),
         "max_steps": Key(_COUNT, 256),
     },
+    "broyden": {
+        "rtol": Key(_POSITIVE, None),
+        "max_steps": Key(_COUNT, 256),
+    },
     "linearized": {"damping": Key(_NOT_NEGATIVE, 0.0)},
     "spectral": {
         "power": Key(_FINITE, 0.5),

@@ -52,10 +52,9 @@ class PhysicalGradient(Optimizer):
     transformation: Any = eqx.field(converter=as_transformation, default=None)
 
     def init(self, objective: FlatObjective, state: State) -> Memory:
-        start = (self.inverse or objective.rule).verify(objective.simulator, state)
         accepted = (self.acceptance or Plain()).init(state)
-        turned = begin(self.transformation, state.z)
-        return Memory(start, state.x, objective.loss(state.z), accepted, turned)
+        turned, rule = begin(self.transformation, state.z), self.inverse
+        return Memory.begin(objective, state, rule or objective.rule, accepted, turned)
 
     def update(
         self, objective: FlatObjective, state: State, memory: Memory
@@ -63,8 +62,8 @@ class PhysicalGradient(Optimizer):
         way, loss = self.metric.step(objective.loss, state.z), objective.loss
         way, turned = turn(self.transformation, way, loss, state.z, memory)
         attempt = partial(physical_step, objective, state, way)
-        rule, eta = self.inverse or objective.rule, self.step_size
-        offer = Offer(attempt, eta, rule, loss, memory.loss, state, way)
+        rule = (self.inverse or objective.rule).recalling(memory.remembered)
+        offer = Offer(attempt, self.step_size, rule, loss, memory.loss, state, way)
         step, accepted = (self.acceptance or Plain()).take(offer, memory.accepted)
         return checked(step, state, memory, accepted, turned)
 

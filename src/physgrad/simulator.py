@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from physgrad.callback import callback_of
+from physgrad.inverses.broyden import BroydenInverse
 from physgrad.inverses.certificate import certificate_tolerance, certify
 from physgrad.inverses.flat import Flat, FlatMap
 from physgrad.inverses.ladder import Ladder
@@ -73,21 +75,30 @@ class Simulator(eqx.Module):
         inverse: Any = None,
         *,
         differences: bool = False,
+        time_limit: float | None = None,
     ) -> Simulator:
         """A simulator that JAX cannot trace: NumPy, Fortran, a program that is run.
 
-        A physical gradient by an `AnalyticInverse` needs no derivative of it, one call
-        a step. Other rules and methods do: `differences` gives them central ones, two
-        calls for each entry of x. Members of a batch are called one after another.
+        A physical gradient needs no derivative of it: one call a step with an
+        `AnalyticInverse`, a few with a `BroydenInverse`. Other rules and methods do:
+        `differences` gives them central ones, two calls for each entry of x. Members of
+        a batch are called one after another.
 
         **Arguments:**
 
-        - `function`: z = f(x), of NumPy arrays, of which it gets copies.
+        - `function`: z = f(x), of NumPy arrays, of which it gets copies; its name,
+            "module:function", which is called in a process of its own; or the words of
+            a command, a list, which reads the entries of x from stdin, a number a line,
+            and prints those of z.
         - `output`: an example of z; its structure and shapes count.
-        - `inverse`: a rule, as of any simulator.
+        - `inverse`: a rule; None for a `BroydenInverse`, or with `differences` the
+            default of any simulator.
+        - `time_limit`: seconds that a call may take before its process is ended; for a
+            command, or a function that another process can import.
 
-        **Raises:** `TypeError` without `output`; in a run, `SimulatorError` with what f
-        raised, or with a z that is not like `output`, and the x where that was.
+        **Raises:** `TypeError` without `output`, or for a `time_limit` of a function
+        that cannot be imported; in a run, `SimulatorError` with what f raised, or with
+        a z that is not like `output`, and the x where that was.
 
         >>> import numpy as np, jax.numpy as jnp, physgrad as pg
         >>> def cube(x):
@@ -99,7 +110,10 @@ class Simulator(eqx.Module):
         >>> print(run.x.round(4), run.evaluations["jvp"] + run.evaluations["vjp"])
         [2.] 0
         """
-        return cls(callback_of(function, output, differences), inverse)
+        callback = callback_of(function, output, differences, time_limit)
+        if inverse is None and not differences:
+            inverse = BroydenInverse()
+        return cls(callback, inverse)
 
     def __call__(self, x: PyTree) -> PyTree:
         return self.forward(x)
@@ -223,7 +237,16 @@ class ChainInverse(Inverse):
             answers.append(answer)
             target = answer.x
             metric = self.rules[i].handed_on(answer, link, here, metric)
-        return _whole(forward, answers, z_target, state)
+        whole = _whole(forward, answers, z_target, state)
+        memory = tuple(answer.memory for answer in reversed(answers))
+        return dataclasses.replace(whole, memory=memory)
+
+    def begin(self, state: State) -> Any:
+        return tuple(rule.begin(state.link(i)) for i, rule in enumerate(self.rules))
+
+    def recalling(self, memory: Any) -> Inverse:
+        pairs = zip(self.rules, memory, strict=True)
+        return ChainInverse(tuple(rule.recalling(known) for rule, known in pairs))
 
     def verify(self, forward: FlatMap, state: State) -> PullBack:
         checks = [

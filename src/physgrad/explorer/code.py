@@ -199,6 +199,7 @@ _LADDER = (
 _RULES: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
     "own": lambda settings: None,
     "numerical": _numerical,
+    "broyden": lambda settings: f"pg.BroydenInverse({_keywords(settings)})",
     "linearized": lambda settings: f"pg.LinearizedInverse({_keywords(settings)})",
     "spectral": lambda settings: f"pg.SpectralInverse({_keywords(settings)})",
     "regularized": lambda settings: f"pg.RegularizedInverse({_keywords(settings)})",

@@ -113,13 +113,14 @@ class Boxed(Inverse):
         matrix = handed_on.root().as_matrix().astype(state.x.dtype)
         root = metric.root()
         pull = root.transpose().mv(root.mv(z_target - state.z))  # B (z~ - z)
+        jacobian = self.rule.jacobian(forward, state, answer)
 
         def kept() -> tuple[Flat, Flat]:
             return answer.x, answer.z
 
         def within() -> tuple[Flat, Flat]:
             seen = spectrum(matrix)
-            slope = jax.vjp(forward, state.x)[1](pull)[0]
+            slope = jacobian.transpose().mv(pull)
             vector = seen.left @ (seen.scaled(lambda s: 1 / s) * (seen.right @ slope))
             x = self.box.clip(state.x + self.box.least(matrix, vector, state.x))
             return x, forward(x)
@@ -144,12 +145,19 @@ class Boxed(Inverse):
             answer.rung,
             answer.damping,
             answer.evaluations + Evaluations(forward=1, vjp=1),
+            memory=answer.memory,
         )
 
     def handed_on(
         self, answer: PullBack, forward: FlatMap, state: State, metric: Metric
     ) -> Metric:
         return self.rule.handed_on(answer, forward, state, metric)
+
+    def begin(self, state: State) -> Any:
+        return self.rule.begin(state)
+
+    def recalling(self, memory: Any) -> Inverse:
+        return Boxed(self.rule.recalling(memory), self.box)
 
     def verify(self, forward: FlatMap, state: State) -> PullBack:
         return self.rule.verify(forward, state)

@@ -70,21 +70,23 @@ def certify(
     evaluations: Evaluations | None = None,
     preimage: Callable[[Flat, State], Flat] | None = None,
     same_branch: bool = False,
-    counts: Bool[Array, " z"] | bool = True,
+    counts: Bool[Array, "..."] | bool = True,
+    z: Flat | None = None,
 ) -> PullBack:
     """Measure |P(x+) - z~| and whether x+ is on the branch of x; name what is not so.
 
-    One call of the simulator; a few more where x moved suspiciously far for the step in
-    z, unless x+ is known to be on the same branch. The residual and tolerance of the
-    answer are those of the worst leaf of z. Entries that do not count, since the step
-    has no weight there, may be anything.
+    One call of the simulator, unless its `z` is known; a few more where x moved
+    suspiciously far for the step in z, unless x+ is known to be on the same branch. The
+    residual and tolerance of the answer are those of the worst leaf of z. Entries that
+    do not count, since the step has no weight there, may be anything.
     """
-    z = forward(x)
+    calls = int(z is None)
+    z = forward(x) if z is None else z
     miss = jnp.where(counts, z - z_target, 0.0)
     residual, dz = sizes_by_leaf(forward, miss, z - state.z)
     size, dx = sizes(x, x - state.x)
     finite = jnp.all(jnp.isfinite(residual)) & jnp.isfinite(size)
-    cost = (evaluations or Evaluations()) + Evaluations(forward=1)
+    cost = (evaluations or Evaluations()) + Evaluations(forward=calls)
     missed = ~jnp.all(residual <= tolerance)
     jumped = jnp.asarray(False)
     if not same_branch:

@@ -41,7 +41,7 @@ _NO_DERIVATIVE = "do not support JVP"
 _OWN_DERIVATIVE = (
     "give it one with jax.custom_jvp or Simulator.from_callback(f, output, "
     "differences=True), or use a method that needs none: PhysicalGradient with an "
-    "AnalyticInverse(f)"
+    "AnalyticInverse(f) or a BroydenInverse()"
 )
 # The derivative J t of a function with `jax.custom_vjp`: it raises when it is compiled.
 _REVERSE_ONLY = "custom_lin"

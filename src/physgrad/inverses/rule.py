@@ -79,6 +79,8 @@ class PullBack(eqx.Module):
     """What the answer cost."""
     secant: Scalar | None = None
     """|z+ - z| / |x+ - x|, where the rule has measured it."""
+    memory: Any = None
+    """What the rule remembers for the next step, where it does."""
 
 
 class Inverse(eqx.Module):
@@ -110,8 +112,23 @@ class Inverse(eqx.Module):
         B1 (x+ - x) = J^T B (z~ - z) must hold, so that every fixed point of a chain
         has J^T dL/dz = 0; a rule that damps or filters says so by its own.
         """
+        return metric.through(self.jacobian(forward, state, answer))
+
+    def jacobian(
+        self, forward: FlatMap, state: State, answer: PullBack
+    ) -> lx.AbstractLinearOperator:
+        """J at the state, as the rule knows it."""
         del answer
-        return metric.through(jacobian_operator(forward, state.x))
+        return jacobian_operator(forward, state.x)
+
+    def begin(self, state: State) -> Any:
+        """What it remembers from step to step: a PyTree of arrays, None for nothing."""
+        del state
+
+    def recalling(self, memory: Any) -> Inverse:
+        """The rule with what it remembers."""
+        del memory
+        return self
 
     def verify(self, forward: FlatMap, state: State) -> PullBack:
         """Before the first step: is P^-1(P(x0)) = x0?

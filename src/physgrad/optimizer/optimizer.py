@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool
 
 from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, Scalar, sizes
-from physgrad.inverses.rule import Code, PullBack
+from physgrad.inverses.rule import Code, Inverse, PullBack
 from physgrad.inverses.settings import describe
 from physgrad.inverses.state import State
 from physgrad.objective.objective import FlatObjective
@@ -59,6 +59,8 @@ class Step(eqx.Module):
     """L at the new state, where the method has it already."""
     optimality: Scalar | None = None
     """`optimality` of the new state, where the method has it already."""
+    remembered: Any = None
+    """What the inverse remembers for the next step."""
 
 
 class Optimizer(eqx.Module):
@@ -118,6 +120,7 @@ def pulled_back(
         z_target,
         _certificate(answer),
         loss=objective.loss(answer.z),
+        remembered=answer.memory,
     )
 
 
@@ -148,6 +151,21 @@ class Memory(eqx.Module):
     """Of its acceptance."""
     turned: Any
     """Of its transformation."""
+    remembered: Any
+    """Of its inverse."""
+
+    @classmethod
+    def begin(
+        cls,
+        objective: FlatObjective,
+        state: State,
+        rule: Inverse,
+        accepted: Any,
+        turned: Any,
+    ) -> Memory:
+        """At the start, with the check of the rule there."""
+        check, loss = rule.verify(objective.simulator, state), objective.loss(state.z)
+        return cls(check, state.x, loss, accepted, turned, rule.begin(state))
 
 
 def checked(
@@ -180,4 +198,5 @@ def checked(
         (turned, step.loss),
         (memory.turned, memory.loss),
     )
-    return step, Memory(memory.start, state.x, loss, accepted, turned)
+    kept = step.remembered
+    return step, Memory(memory.start, state.x, loss, accepted, turned, kept)

@@ -7,6 +7,7 @@ from typing import Any
 
 import optimistix as optx
 
+from physgrad.inverses.broyden import BroydenInverse
 from physgrad.inverses.linearized import LinearizedInverse
 from physgrad.inverses.numerical import NumericalInverse
 from physgrad.inverses.regularized import RegularizedInverse
@@ -105,6 +106,7 @@ def _numerical(*, solver: str, rtol: float | None, max_steps: int) -> NumericalI
 _INVERSES = {
     "own": lambda: None,  # the rule of the simulator itself
     "numerical": _numerical,
+    "broyden": BroydenInverse,
     "linearized": LinearizedInverse,
     "spectral": SpectralInverse,
     "regularized": RegularizedInverse,
