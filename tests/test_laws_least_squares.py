@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -198,6 +199,12 @@ def model_of(matrix, vector):
     return local_model(flat, flat.start(x))
 
 
+@eqx.filter_jit
+def bounded(matrix, vector, scale, radius):
+    model = model_of(matrix, vector)
+    return model, *model.bounded(scale, radius)
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (3, 3), (3, 5)])
 @pytest.mark.parametrize("radius", [1e-3, 0.1, 1.0, 1e3])
 def test_a_bounded_step_is_the_lowest_point_within_its_radius(dtype, shape, radius):
@@ -205,8 +212,7 @@ def test_a_bounded_step_is_the_lowest_point_within_its_radius(dtype, shape, radi
     matrix = jax.random.normal(keys[0], shape, dtype)
     vector = jax.random.normal(keys[1], shape[:1], dtype)
     scale = 2 ** jax.random.normal(keys[2], shape[1:], dtype)
-    model = model_of(matrix, vector)
-    dx, length = model.bounded(scale, jnp.asarray(radius, dtype))
+    model, dx, length = bounded(matrix, vector, scale, jnp.asarray(radius, dtype))
     eps = float(jnp.finfo(dtype).eps)
     np.testing.assert_allclose(length, jnp.linalg.norm(scale * dx), rtol=10 * eps)
     assert length <= radius * (1 + 1e-3)
@@ -226,15 +232,16 @@ def test_bounded_steps_can_be_differentiated():
         matrix = jnp.array([[2.0, 0.3], [0.1, 1.0], [0.5, -0.4]])
         scale = jnp.array([1.0, 3.0])
 
+        @jax.jit
         def step(b, radius):
-            dx, _ = model_of(matrix, jnp.array([b, 2.0, -1.0])).bounded(scale, radius)
+            dx, _ = model_of(matrix, jnp.stack([b, 2.0, -1.0])).bounded(scale, radius)
             return dx
 
         h = 1e-6
         for argument in range(2):
             at = [1.0, 0.2]
-            by_rule = jax.jacfwd(step, argnums=argument)(*map(jnp.asarray, at))
-            back = jax.jacrev(step, argnums=argument)(*map(jnp.asarray, at))
+            by_rule = jax.jit(jax.jacfwd(step, argument))(*map(jnp.asarray, at))
+            back = jax.jit(jax.jacrev(step, argument))(*map(jnp.asarray, at))
             up, down = list(at), list(at)
             up[argument] += h
             down[argument] -= h
