@@ -8,7 +8,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
 import optimistix as optx
 import pytest
@@ -298,13 +297,12 @@ def wide(x):
 
 
 TOO_LARGE = {
-    "Gauss-Newton": (pg.GaussNewton(), "LinearizedInverse(solver="),
-    "Levenberg-Marquardt": (pg.LevenbergMarquardt(), "1 GiB"),
-    "linearized": (
-        pg.PhysicalGradient(1.0, pg.LinearizedInverse()),
-        "LinearizedInverse(solver=",
+    "Levenberg-Marquardt": (pg.LevenbergMarquardt(), "LinearizedInverse(solver="),
+    "half": (pg.HalfInverse(1.0), "LinearizedInverse(solver="),
+    "numerical, by another solver": (
+        pg.PhysicalGradient(1.0, pg.NumericalInverse(optx.Dogleg(1e-6, 1e-6))),
+        "NumericalInverse(linear_solver=",
     ),
-    "numerical": (pg.PhysicalGradient(1.0), "NumericalInverse(linear_solver="),
     "Newton": (pg.Newton(1.0), "use LBFGS"),
 }
 
@@ -318,11 +316,38 @@ def test_a_matrix_that_does_not_fit_is_refused_before_it_is_made(name):
     assert words in str(e.value) and "x 20000 entries" in str(e.value)
 
 
-def test_the_way_out_for_a_jacobian_that_does_not_fit():
-    rule = pg.LinearizedInverse(solver=lx.LSMR(rtol=1e-6, atol=0.0))
-    objective = pg.Objective(wide, pg.SquaredLoss(jnp.ones(100_000)))
-    run = pg.minimize(objective, pg.PhysicalGradient(1.0, rule), jnp.zeros(10_000), 1)
-    assert run.ok and np.allclose(run.x, 1, atol=1e-4)
+BY_PRODUCTS = {
+    "Gauss-Newton": pg.GaussNewton(),
+    "linearized": pg.PhysicalGradient(1.0, pg.LinearizedInverse()),
+    "damped": pg.PhysicalGradient(1.0, pg.LinearizedInverse(1e-8)),
+    "relative": pg.PhysicalGradient(1.0, pg.LinearizedInverse(1e-6, relative=True)),
+    "numerical": pg.PhysicalGradient(1.0, pg.NumericalInverse()),
+    "the default": pg.PhysicalGradient(1.0),
+}
+
+
+@pytest.mark.parametrize("name", BY_PRODUCTS)
+def test_above_a_gib_only_products_with_the_jacobian_are_made(name):
+    weights = jnp.linspace(1.0, 3.0, 20_000)
+    objective = pg.Objective(
+        lambda x: weights * x + 0.1 * x**2, pg.SquaredLoss(weights + 0.1)
+    )
+    run = pg.minimize(objective, BY_PRODUCTS[name], jnp.full(20_000, 0.9), 4)
+    assert run.ok and np.allclose(run.x, 1, atol=1e-3), run.message
+    assert run.evaluations["jvp"] < 2000
+
+
+def test_the_size_of_a_relative_damping_is_found_by_products():
+    matrix = np.random.default_rng(0).standard_normal((6, 4))
+    objective = pg.Objective(lambda x: matrix @ x, pg.SquaredLoss(jnp.ones(6)))
+    rule = pg.LinearizedInverse(0.1, relative=True)
+    with jax.enable_x64(True):
+        dense = pg.minimize(objective, pg.PhysicalGradient(1.0, rule), np.ones(4), 1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("physgrad.inverses.linearized.fits", lambda *_: False)
+            other = pg.PhysicalGradient(1.0, pg.LinearizedInverse(0.1, relative=True))
+            run = pg.minimize(objective, other, np.ones(4, np.float64), 1)
+    assert np.allclose(run.x, dense.x, rtol=1e-2) and np.all(run.x != dense.x)
 
 
 @pytest.mark.parametrize("wide", [False, True], ids=["x64-off", "x64-on"])

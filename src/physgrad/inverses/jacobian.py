@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
@@ -27,6 +28,11 @@ def check_dense(rows: int, x: Flat, way_out: str) -> None:
             f"a dense matrix of {rows} x {x.size} entries {TOO_LARGE}; use "
             f"{way_out}, which needs only products with it"
         )
+
+
+def by_products(x: Flat) -> lx.AbstractLinearSolver:
+    """What solves with a Jacobian that does not fit, by products with it and J^T."""
+    return lx.LSMR(rtol=float(jnp.finfo(x.dtype).eps) ** 0.5, atol=0.0)
 
 
 def dense_jacobian(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import lineax as lx
+from jax import lax
 
 from physgrad.inverses.certificate import report
 from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, FlatMap, Scalar
 from physgrad.inverses.jacobian import (
+    by_products,
     dense_jacobian,
+    fits,
     jacobian_cost,
     jacobian_operator,
 )
@@ -18,6 +24,9 @@ from physgrad.inverses.rule import Inverse, Metric, PullBack
 from physgrad.inverses.settings import brief, flag, not_negative
 from physgrad.inverses.state import State
 from physgrad.spectral import damped_solution, largest_value
+
+# Steps of the power method for a size that damping is a part of.
+SEARCHES = 8
 
 
 class LinearizedInverse(Inverse):
@@ -32,13 +41,12 @@ class LinearizedInverse(Inverse):
 
     - `damping`: zero or a positive number, in the units of J^T B J.
     - `relative`: whether `damping` is a part of the largest eigenvalue of J^T B J
-        instead, which suits any units (dense only).
-    - `solver`: None for a dense singular value decomposition of B^1/2 J, or a lineax
-        least-squares solver that needs only products with J, such as
-        `lineax.LSMR(rtol=1e-6, atol=0.0)`, for Jacobians that do not fit in memory.
+        instead, which suits any units.
+    - `solver`: a lineax least-squares solver that needs only products with J, such as
+        `lineax.LSMR(rtol=1e-6, atol=0.0)`; None for a dense singular value
+        decomposition of B^1/2 J where it takes at most 1 GiB, and LSMR above.
 
-    **Raises:** `ValueError` for a negative damping, a relative one with a `solver`, or
-    a dense Jacobian above 1 GiB.
+    **Raises:** `ValueError` for a negative damping, or a relative one with a `solver`.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: 2 * x + 1, lambda z: jnp.sum(z**2))
@@ -72,7 +80,9 @@ class LinearizedInverse(Inverse):
         self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
     ) -> PullBack:
         root, dz, damping = metric.root(), z_target - state.z, self.damping
-        if self.solver is None:
+        dense = self.solver is None and fits(state.z.size, state.x)
+        # without J t the rows are all there is
+        if dense or (self.solver is None and not forward.forward_mode):
             mode = forward.forward_mode
             jacobian = dense_jacobian(forward, state.x, mode)
             matrix = root.as_matrix() @ jacobian
@@ -82,10 +92,15 @@ class LinearizedInverse(Inverse):
             cost = jacobian_cost(state.z.size, state.x, mode)
         else:
             factor = root @ jacobian_operator(forward, state.x)
+            searched = 0
+            if self.relative:
+                size, searched = _largest_value(factor, state.x), SEARCHES
+                damping = (damping * size**2).astype(dz.dtype)
             target = jnp.concatenate([root.mv(dz), jnp.zeros_like(state.x)])
             operator = _damped(factor, damping)
-            solution = lx.linear_solve(operator, target, self.solver, throw=False)
-            dx, sweeps = solution.value, solution.stats.get("num_steps", 0)
+            solver = self.solver or by_products(state.x)
+            solution = lx.linear_solve(operator, target, solver, throw=False)
+            dx, sweeps = solution.value, solution.stats.get("num_steps", 0) + searched
             cost = Evaluations(jvp=sweeps, vjp=sweeps)
             if not forward.forward_mode:
                 cost = jacobian_cost(state.z.size, state.x, False)
@@ -97,6 +112,20 @@ class LinearizedInverse(Inverse):
         """B1 = J^T B J + damping I."""
         through = super().handed_on(answer, forward, state, metric)
         return Metric(_damped(through.root(), answer.damping))
+
+
+def _largest_value(factor: lx.AbstractLinearOperator, x: Flat) -> Scalar:
+    """The largest singular value, nearly: a few steps of the power method."""
+    transposed = factor.transpose()
+
+    def closer(_: Any, vector: Flat) -> Flat:
+        image = transposed.mv(factor.mv(vector))
+        length = jnp.linalg.norm(image)
+        return image / jnp.where(length > 0, length, 1.0)
+
+    start = jax.random.normal(jax.random.key(0), x.shape, x.dtype)
+    vector = lax.fori_loop(0, SEARCHES, closer, start / jnp.linalg.norm(start))
+    return jnp.linalg.norm(factor.mv(vector))
 
 
 def _damped(

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from physgrad.inverses.certificate import certificate_tolerance, certify
 from physgrad.inverses.continuation import walk
 from physgrad.inverses.flat import Flat, FlatMap
-from physgrad.inverses.jacobian import check_dense
+from physgrad.inverses.jacobian import by_products, check_dense, fits
 from physgrad.inverses.root_solver import Solver, Steps
 from physgrad.inverses.rule import Inverse, Metric, PullBack, identity_metric
 from physgrad.inverses.settings import brief, optional, positive, whole_number
@@ -65,8 +65,9 @@ class NumericalInverse(Inverse):
         notebook, a minimizer of |P(x) - z~|^2.
     - `rtol`: tolerance relative to the step in z; None for eps^(3/4) of the dtype.
     - `max_steps`: steps of the solver in one pull-back.
-    - `linear_solver`: None for a dense Jacobian, or a lineax solver that needs only
-        products with it: `lineax.GMRES` or `lineax.BiCGStab` for as many entries in z
+    - `linear_solver`: None for a dense Jacobian where it takes at most 1 GiB, and
+        `lineax.LSMR` above; or a lineax solver that needs only products with it:
+        `lineax.GMRES` or `lineax.BiCGStab` for as many entries in z
         as in x, `lineax.LSMR` or `lineax.Normal(lineax.CG(...))` for any (CG with a
         `max_steps`: its tolerance is one of each entry, also of those near zero). Its
         products are not counted among the evaluations of a run. Where the simulator has
@@ -136,7 +137,11 @@ class NumericalInverse(Inverse):
         self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
     ) -> PullBack:
         square = state.x.size == state.z.size
-        steps = Steps(self.solver, self.linear_solver, self.preconditioner)
+        linear_solver = self.linear_solver
+        if linear_solver is None and self.solver is None:
+            fine = fits(state.z.size, state.x)
+            linear_solver = None if fine else by_products(state.x)
+        steps = Steps(self.solver, linear_solver, self.preconditioner)
         _check_sizes(steps, state, forward.forward_mode)
         if square and metric.factor is None:
             metric = identity_metric(state.z)  # a root has no misfit to be weighted
