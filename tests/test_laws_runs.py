@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import time
 
 import equinox as eqx
 import families
@@ -305,3 +306,21 @@ def test_the_last_iterate_is_kept_where_a_run_fails_between_two_records():
         np.testing.assert_array_equal(run.trajectory["x"][-1], run.x)
         ends.append(run.loss)
     assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("method", [pg.PhysicalGradient(0.01), pg.ScipyOptimizer("CG")])
+def test_a_time_limit_ends_a_run_and_keeps_what_was_done(method):
+    def slow(x):
+        time.sleep(0.02)
+        return x
+
+    simulator = pg.Simulator.from_callback(slow, np.zeros(2), differences=True)
+    objective = pg.Objective(simulator, pg.SquaredLoss(jnp.zeros(2)))
+    if isinstance(method, pg.PhysicalGradient):
+        method = pg.PhysicalGradient(0.01, pg.AnalyticInverse(lambda z: z))
+    run = pg.minimize(objective, method, jnp.ones(2), 10_000, time_limit=0.5)
+    assert run.ok and 0 < run.num_steps < 10_000
+    assert run.message.startswith(f"time_limit ended it after {run.num_steps} of 10000")
+    assert len(run.trajectory) == run.num_steps + 1
+    quick = pg.minimize(objective, method, jnp.ones(2), 1, time_limit=1e3)
+    assert quick.num_steps == 1 and "time_limit" not in quick.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -34,6 +35,8 @@ LONGEST_CHUNK = 1_000_000
 # A run that is saved has chunks of about so many seconds, from so many steps on.
 PACE_SECONDS = 1.0
 FIRST_PACE = 16
+# One with a time limit, of less than this part of it.
+PARTS_OF_LIMIT = 20
 CHUNK_BYTES = 2**26
 
 
@@ -97,14 +100,20 @@ class Chunks:
         record_every: int | None,
         longest: int,
         paced: bool = False,
+        time_limit: float | None = None,
     ):
         check_kinds(objective, optimizer, stop)
         check_concrete(objective, optimizer, x0, stop)
         self.num_steps = num_steps
         self.every = optional(whole_number("record_every", 1))(record_every)
         self.record_every = self.every or max(num_steps, 1)
+        self.started, self.time_limit = time.monotonic(), time_limit
         self.pace = FIRST_PACE if paced else None
         """Steps that the next chunk may take at most, so that it does not last long."""
+        self.pace_seconds = PACE_SECONDS
+        if time_limit is not None:
+            self.pace = 1
+            self.pace_seconds = min(PACE_SECONDS, time_limit / PARTS_OF_LIMIT)
         # A chunk has `longest` steps at most, and a record after each `stride` of them;
         # where it is shorter than `record_every`, its record is kept when due.
         steps = min(self.num_steps, longest, LONGEST_CHUNK)
@@ -161,16 +170,26 @@ class Chunks:
         took = time.perf_counter() - started - compile_seconds
         self.run_seconds += took
         if self.pace is not None:
-            slower, quicker = took > 2 * PACE_SECONDS, took < PACE_SECONDS / 2
+            slower = took > 2 * self.pace_seconds
+            quicker = took < self.pace_seconds / 2
             self.pace = max(1, self.pace * 2 if quicker else self.pace // (1 + slower))
 
     @property
     def goes_on(self) -> bool:
         """Whether there is anything left to be done."""
+        return self.end is None or (self._unfinished and not self._late)
+
+    @property
+    def _unfinished(self) -> bool:
         if self.end is None:
             return True
         alive = Result.from_code(int(self.end.result)).goes_on
         return alive and self.done < self.num_steps
+
+    @property
+    def _late(self) -> bool:
+        limit = self.time_limit
+        return limit is not None and time.monotonic() - self.started >= limit
 
     def snapshot(self) -> Snapshot:
         """The present iterate, for whoever watches."""
@@ -263,7 +282,7 @@ class Chunks:
         objective, optimizer, _, stop = self.problem
         names = objective.simulator.space_names
         seconds = Seconds(self.compile_seconds, self.run_seconds)
-        return conclude(
+        run = conclude(
             (objective, optimizer, stop),
             self.x,
             on_host(self.end),
@@ -271,6 +290,11 @@ class Chunks:
             trajectory_of(names, spaces, losses, steps, targets, certificates),
             Cost(dict(self.evaluations), seconds, self.compilations),
         )
+        if not (self._unfinished and self._late):
+            return run
+        words = f"time_limit ended it after {self.done} of {self.num_steps} steps"
+        message = "; ".join(filter(None, [words, run.message]))
+        return dataclasses.replace(run, message=message)
 
 
 def _plain(leaf: Any) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from physgrad.inverses.settings import brief, whole_number
+from physgrad.inverses.settings import brief, positive, whole_number
 from physgrad.loop.checkpoint import Checkpoint, opened
 from physgrad.loop.chunks import Chunks
 from physgrad.loop.fingerprint import fingerprint
@@ -40,6 +40,7 @@ def minimize(
     stop: StopRule = None,
     record_every: int | None = 1,
     checkpoint: str | os.PathLike[str] | None = None,
+    time_limit: float | None = None,
     progress: bool | None = None,
     callback: Callable[[Snapshot], None] | None = None,
     throw: bool = False,
@@ -66,6 +67,7 @@ def minimize(
     - `checkpoint`: a folder, in which a long run is saved every few seconds. The same
         call resumes it after whatever ended the process, to the same bits; with a
         larger `num_steps` it goes on.
+    - `time_limit`: seconds after which no step is begun; what was done stands.
     - `progress`: a bar on stderr, on a terminal only; None: for more than 1,000 steps.
     - `callback`: called with a `Snapshot` about fifty times during the run.
     - `throw`: raise `RunError`, which carries the run, where the run fails.
@@ -88,8 +90,11 @@ def minimize(
     if bounds is not None and isinstance(objective, Objective):
         objective = dataclasses.replace(objective, bounds=bounds)
     kept = checkpoint is not None
-    seen = callback is not None or shown or kept
-    settings = {"stop": stop, "record_every": record_every}
+    limited = time_limit is not None
+    if limited:
+        time_limit = float(positive("time_limit")(time_limit))
+    seen = callback is not None or shown or kept or limited
+    settings = {"stop": stop, "record_every": record_every, "time_limit": time_limit}
     make = partial(Chunks, objective, x0=x0, num_steps=num_steps, **settings)
     if not (callback is None or callable(callback)):
         raise TypeError(
