@@ -98,15 +98,41 @@ def test_the_end_is_that_of_scipy(dtype):
     np.testing.assert_allclose(run.x, found.x, rtol=2e-3 if dtype == "f" else 1e-4)
 
 
-def test_a_saddle_is_no_success():
-    def double_well(x):
-        return jnp.stack([x[0], x[1] ** 2 - 1])
+def double_well(x):
+    return jnp.stack([x[0], x[1] ** 2 - 1])
 
+
+def test_a_saddle_is_no_success():
     run = fit(double_well, [1.0, 0.0], 2)
-    assert run.result == "stalled" and "a saddle" in run.message
-    assert run.loss == pytest.approx(1.0)
+    assert run.result == "converged" and run.message == "left 1 saddle"
+    assert run.loss < 1e-8 and abs(run.x[1]) == pytest.approx(1.0)
+    assert np.all(np.diff(run.trajectory.losses) <= 0)
+    place = int(np.argmax(run.trajectory["x"][:, 1] != 0))
+    assert run.trajectory.losses[place - 1] == pytest.approx(1.0)
+    # without a step left to leave it, it is named
+    objective = pg.Objective(double_well, pg.SquaredLoss(jnp.zeros(2)))
+    stop = pg.Stop(optimality=1e-6)
+    x0, method = jnp.array([1.0, 0.0]), pg.LevenbergMarquardt()
+    short = pg.minimize(objective, method, x0, place - 1, stop=stop)
+    assert short.result == "stalled" and "a saddle" in short.message
     beside = fit(double_well, [1.0, 0.01], 2)
-    assert beside.result == "converged" and beside.loss < 1e-8
+    assert beside.result == "converged" and beside.message == ""
+
+
+def test_a_saddle_is_left_within_bounds_and_in_a_run_that_is_saved(tmp_path):
+    def two_wells(x):
+        return jnp.stack([x[0] ** 2 - 1, x[1] ** 2 - 4, 0.1 * x[0] * x[1]])
+
+    objective = pg.Objective(
+        two_wells, pg.SquaredLoss(jnp.zeros(3)), bounds=(-0.1, 5.0)
+    )
+    stop, method = pg.Stop(optimality=1e-4), pg.LevenbergMarquardt()
+    x0 = jnp.array([0.0, 1.0])
+    run = pg.minimize(objective, method, x0, 200, stop=stop, record_every=3)
+    assert run.result == "converged" and "saddle" in run.message
+    assert np.all(run.trajectory["x"] >= -0.1) and np.all(run.x > 0.9)
+    saved = pg.minimize(objective, method, x0, 200, stop=stop, checkpoint=tmp_path)
+    np.testing.assert_allclose(saved.x, run.x, rtol=1e-4)
 
 
 def test_an_infimum_at_infinity_is_no_success():

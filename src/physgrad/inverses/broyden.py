@@ -27,7 +27,7 @@ from physgrad.inverses.rule import Code, Inverse, Metric, PullBack, identity_met
 from physgrad.inverses.settings import optional, positive, whole_number
 from physgrad.inverses.state import State
 from physgrad.results import Cause, Result
-from physgrad.spectral import damped_solution
+from physgrad.spectral import Power, filtered_solution
 
 Matrix = Float[Array, "z x"]
 
@@ -40,6 +40,8 @@ PATIENCE = 2
 SHRINK, GROW = 0.25, 2.0
 # Where the Jacobian promises less than so many sqrt(eps) of the misfit, x is at rest.
 REST = 10.0
+# Singular values below so many sqrt(eps) of the largest are errors of differences.
+UNSEEN = 2.0
 # The walk ends where a part of z~ - z as small as this still fails.
 SMALLEST_PART = 2.0**-8
 NO_DERIVATIVES = "BroydenInverse has no derivatives; use NumericalInverse"
@@ -52,9 +54,9 @@ class BroydenInverse(Inverse):
     entry of x, is kept up by the secant of each call, in the units of its columns,
     J+ = J + (dz - J dx) dx^T / |dx|^2, also from step to step of a run, so that most
     steps take a few calls. It is taken anew where it does not lead on. Steps are those
-    of Gauss and Newton, within a radius. Where the whole step fails, or x+ may lie on
-    another branch, it walks from z to z~ in parts. Where z~ is out of range, the
-    nearest point is taken, to the accuracy of differences.
+    of Gauss and Newton, the shortest ones in those units, within a radius. Where the
+    whole step fails, or x+ may lie on another branch, it walks from z to z~ in parts.
+    Where z~ is out of range, the nearest point is taken, as well as differences tell.
 
     The certificate promises |P(x+) - z~| <= rtol |z~ - z| + 16 eps scale. A run by it
     has no derivatives.
@@ -307,8 +309,8 @@ class _Search(eqx.Module):
         def ahead() -> _Way:
             misfit = self._misfit(now.z)
             slopes = self.root.as_matrix() @ now.matrix / now.units
-            whole = damped_solution(slopes, -misfit, 0.0)
-            eps = jnp.finfo(now.x.dtype).eps
+            eps = float(jnp.finfo(now.x.dtype).eps)
+            whole = filtered_solution(slopes, -misfit, Power(-1.0), UNSEEN * eps**0.5)
             size, before = jnp.linalg.norm(whole), jnp.linalg.norm(misfit)
             promised = jnp.linalg.norm(slopes @ whole)
             part = jnp.where(size > now.radius, now.radius / size, 1.0)

@@ -21,8 +21,9 @@ from physgrad.loop.conclusion import Cost, conclude, trajectory_of
 from physgrad.loop.diagnosis import not_finite_at_start
 from physgrad.loop.iteration import Loop, Progress, Record, Update, make_loop
 from physgrad.loop.reporting import Snapshot
+from physgrad.loop.second_look import TRIES, beyond_saddle
 from physgrad.loop.start import check_concrete, check_kinds, checked_start
-from physgrad.loop.stopping import StopRule
+from physgrad.loop.stopping import Stop, StopRule
 from physgrad.objective.objective import Objective
 from physgrad.optimizer.optimizer import Optimizer
 from physgrad.optimizer.packing import Packed
@@ -133,6 +134,8 @@ class Chunks:
         """Number of steps before each record, by chunk."""
         self.evaluations: collections.Counter[str] = collections.Counter()
         self.compile_seconds, self.run_seconds, self.compilations = 0.0, 0.0, 0
+        self.saddles = 0
+        """How many were left."""
 
     def _limit(self) -> int:
         """Steps that the next chunk may do."""
@@ -173,6 +176,38 @@ class Chunks:
             slower = took > 2 * self.pace_seconds
             quicker = took < self.pace_seconds / 2
             self.pace = max(1, self.pace * 2 if quicker else self.pace // (1 + slower))
+
+    def leaves_saddle(self) -> bool:
+        """Go on beside a saddle where the run has converged to one; whether it does.
+
+        A step like any other, for methods that have no more to say of a step.
+        """
+        objective, optimizer, _, stop = self.problem
+        told = self.records[0]
+        looks = isinstance(stop, Stop) and stop.optimality is not None
+        silent = told.target is None and told.certificate is None
+        if not (looks and silent and self.end and self.done < self.num_steps):
+            return False
+        if Result.from_code(int(self.end.result)) is not Result.converged or self._late:
+            return False
+        x = beyond_saddle(objective, self.x)
+        if x is None:
+            return False
+        before, problem = self.end, self.problem
+        self.problem = objective, optimizer, x, stop
+        self.end = None
+        out, seconds = compiled.run(*self.program(0))
+        self.problem = problem
+        self.x, end, _, first = out
+        self.end = eqx.tree_at(lambda now: now.first_loss, end, before.first_loss)
+        self.done += 1
+        self.records.append(jax.tree.map(lambda leaf: np.asarray(leaf)[None], first))
+        self.steps.append(np.array([self.done]))
+        self.evaluations.update({"forward": 2 * TRIES + 1, "hessian": 1})
+        self.compile_seconds += seconds
+        self.compilations += seconds > 0
+        self.saddles += 1
+        return True
 
     @property
     def goes_on(self) -> bool:
@@ -290,10 +325,13 @@ class Chunks:
             trajectory_of(names, spaces, losses, steps, targets, certificates),
             Cost(dict(self.evaluations), seconds, self.compilations),
         )
-        if not (self._unfinished and self._late):
-            return run
-        words = f"time_limit ended it after {self.done} of {self.num_steps} steps"
-        message = "; ".join(filter(None, [words, run.message]))
+        notes = []
+        if self.saddles:
+            notes.append(f"left {self.saddles} saddle{'s' * (self.saddles > 1)}")
+        if self._unfinished and self._late:
+            done = f"after {self.done} of {self.num_steps} steps"
+            notes.append(f"time_limit ended it {done}")
+        message = "; ".join(filter(None, [*notes, run.message]))
         return dataclasses.replace(run, message=message)
 
 

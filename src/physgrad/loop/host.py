@@ -118,7 +118,7 @@ def minimize(
             longest = steps_between_looks(num_steps) if seen else num_steps
             chunks = make(optimizer, longest=longest, paced=kept)
             with _checkpoint(checkpoint, chunks) as saves:
-                while chunks.goes_on:
+                while chunks.goes_on or chunks.leaves_saddle():
                     chunks.advance()
                     if saves is not None:
                         saves.save(chunks)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
@@ -15,6 +18,8 @@ from physgrad.results import Result
 ROUNDING = 100.0
 # At a minimum a Newton step moves x by no more than this part of its size.
 FAR = 0.1
+# Points that are tried each way down from a saddle, each a quarter as far off.
+TRIES = 6
 
 
 def second_look(
@@ -32,28 +37,72 @@ def second_look(
     found = _curvatures(objective, x)
     if found is None:
         return None
-    slopes, curvatures, size = found
-    rounding = ROUNDING * np.sqrt(np.finfo(slopes.dtype).eps) * max(curvatures[-1], 1.0)
-    if result is Result.converged and curvatures[0] < -rounding:
+    lowest, highest = found.values[0], found.values[-1]
+    if result is Result.converged and found.is_saddle:
         return Result.stalled, (
             f"x is stationary, but a saddle: along one direction L curves down, by "
-            f"{-curvatures[0]:.2g} where the others curve up by up to "
-            f"{curvatures[-1]:.2g}; start elsewhere, or a little beside it"
+            f"{-lowest:.2g} where the others curve up by up to {highest:.2g}; start "
+            "elsewhere, or a little beside it"
         )
-    if result is Result.stalled and curvatures[0] > rounding:
-        step = slopes / curvatures
-        gain = 0.5 * slopes @ step
+    if result is Result.stalled and lowest > found.rounding:
+        step = found.slopes / found.values
+        gain = 0.5 * found.slopes @ step
         loss = abs(float(objective(x)))
-        if gain <= optimality**2 * loss and np.linalg.norm(step) <= FAR * size:
+        if gain <= optimality**2 * loss and np.linalg.norm(step) <= FAR * found.size:
             return Result.converged, ""
     return None
 
 
-def _curvatures(
-    objective: Objective, x: PyTree
-) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Slopes of L, its curvatures, smallest first, and the size of x, along the axes
-    of its Hessian scaled to a diagonal of ones, so that units of x do not matter."""
+def beyond_saddle(objective: Objective, x: PyTree) -> PyTree | None:
+    """The lowest point along the way down from a saddle; None where x is none.
+
+    Along the axis of the lowest curvature, both ways, from the size of x down, or from
+    where that curvature would have lowered L to zero.
+    """
+    found = _curvatures(objective, x)
+    if found is None or not found.is_saddle:
+        return None
+    loss = float(objective(x))
+    # what its curvature would take to lower L by all of it
+    whole = float(np.sqrt(2 * abs(loss / found.values[0]))) or 1.0
+    size = max(found.size, whole)
+    parts = np.outer([1.0, -1.0], size * 4.0 ** -np.arange(TRIES)).ravel()
+    flat, point = objective.flatten(x)
+    points = point + jnp.asarray(np.outer(parts, found.downhill), point.dtype)
+    losses, _ = compiled.run(_losses, objective, x, points)
+    losses = np.where(np.isfinite(losses), losses, np.inf)
+    place = int(np.argmin(losses))
+    if losses[place] >= loss:
+        return None
+    return flat.simulator.unravel_x(flat.within(points[place]))
+
+
+class _Curvatures(NamedTuple):
+    """L around a point, along the axes of its Hessian scaled to a diagonal of ones, so
+    that units of x do not matter."""
+
+    slopes: np.ndarray
+    values: np.ndarray
+    """Curvatures, smallest first."""
+    size: float
+    """Of x."""
+    downhill: np.ndarray
+    """The axis of the smallest one, in the units of x."""
+
+    @property
+    def rounding(self) -> float:
+        """A curvature that may be zero."""
+        eps = float(np.finfo(self.slopes.dtype).eps)
+        return ROUNDING * eps**0.5 * max(float(self.values[-1]), 1.0)
+
+    @property
+    def is_saddle(self) -> bool:
+        """Whether L curves down along an axis."""
+        return bool(self.values[0] < -self.rounding)
+
+
+def _curvatures(objective: Objective, x: PyTree) -> _Curvatures | None:
+    """Those of the entries that no bound holds; None where they are not known."""
     flat, point = objective.flatten(x)
     if not fits(point.size, point):
         return None
@@ -71,7 +120,14 @@ def _curvatures(
     units = np.where(units > 0, units, 1.0)
     curvatures, axes = np.linalg.eigh(hessian / np.outer(units, units))
     size = float(np.linalg.norm(units * np.asarray(point)[free]))
-    return axes.T @ (slopes / units), curvatures, size
+    downhill = np.zeros(point.size)
+    downhill[free] = axes[:, 0] / units
+    return _Curvatures(axes.T @ (slopes / units), curvatures, size, downhill)
+
+
+def _losses(objective: Objective, x: PyTree, points: Array) -> Array:
+    flat, _ = objective.flatten(x)
+    return jax.vmap(lambda x: flat(flat.within(x)))(points)
 
 
 def _slopes_and_hessian(objective: Objective, x: PyTree) -> tuple[Array, Array]:

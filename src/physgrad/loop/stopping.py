@@ -32,7 +32,8 @@ class Stop(eqx.Module):
         asks for is open to x. It has no units, and goes from 1 to 0 at a stationary
         point; where rounding hides the step it is 0, so that a fit without noise ends,
         too. `LevenbergMarquardt` has it at hand; for others it costs a Jacobian a step.
-        `minimize` looks at the Hessian there once: a saddle is `stalled`.
+        `minimize` looks at the Hessian there: `LevenbergMarquardt` goes on beside a
+        saddle, along its way down; else, and where it cannot, a saddle is `stalled`.
 
     **Raises:** `ValueError` for numbers that are not positive, or none at all.
 
