@@ -266,3 +266,13 @@ def test_a_simulator_that_knows_only_its_reverse_derivative():
     objective = pg.Objective(solved_outside, pg.SquaredLoss(jnp.zeros(1)))
     end = pg.minimize(objective, METHODS["GD"], jnp.array([0.5]), 5)
     assert end.ok and end.loss < 0.05
+
+
+@pytest.mark.parametrize("rule", [pg.NumericalInverse, pg.BroydenInverse])
+def test_a_tolerance_below_rounding_is_told_of_at_the_users_line(rule):
+    with pytest.warns(UserWarning, match="rtol=1e-30 is below the rounding") as found:
+        made = rule(rtol=1e-30)
+    assert found[0].filename == __file__
+    objective = pg.Objective(lambda x: x**3, lambda z: jnp.sum((z - 8.0) ** 2))
+    run = pg.minimize(objective, pg.PhysicalGradient(1.0, made), jnp.array([3.0]), 1)
+    assert run.ok and np.allclose(run.x, 2.0)

@@ -24,7 +24,7 @@ from physgrad.inverses.flat import (
 )
 from physgrad.inverses.jacobian import check_dense
 from physgrad.inverses.rule import Code, Inverse, Metric, PullBack, identity_metric
-from physgrad.inverses.settings import optional, positive, whole_number
+from physgrad.inverses.settings import optional, tolerance, whole_number
 from physgrad.inverses.state import State
 from physgrad.results import Cause, Result
 from physgrad.spectral import Power, filtered_solution
@@ -81,7 +81,7 @@ class BroydenInverse(Inverse):
     """
 
     rtol: Float[Array, ""] | None = eqx.field(
-        converter=optional(positive("rtol")), default=None
+        converter=optional(tolerance("rtol")), default=None
     )
     """Relative to |z~ - z|; None: sqrt(eps)."""
     max_steps: int = eqx.field(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import inspect
 import os
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +23,7 @@ from jax.extend.core import Jaxpr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from physgrad.inverses.notes import is_library
 from physgrad.inverses.settings import brief
 
 Flat = Float[Array, " _"]
@@ -45,9 +45,6 @@ _OWN_DERIVATIVE = (
 )
 # The derivative J t of a function with `jax.custom_vjp`: it raises when it is compiled.
 _REVERSE_ONLY = "custom_lin"
-# Code in these packages is not the user's.
-_NOT_THE_USERS = ("jax", "jaxlib", "jaxtyping", "beartype", "numpy", "equinox")
-_NOT_THE_USERS += ("lineax", "optimistix", "physgrad")
 
 
 def largest(vector: Flat) -> Scalar:
@@ -159,7 +156,7 @@ def call_user(
         raise TypeError(
             f"{what} must use jax.numpy; {where}: NumPy functions, float(), and Python "
             "`if` or `while` on array values cannot be traced (use jnp.where, "
-            "jax.lax.cond)"
+            "jax.lax.cond; or leave it as it is: Simulator.from_callback)"
         ) from error
 
 
@@ -176,16 +173,6 @@ def _check_arguments(function: Callable, what: str, args: tuple[Any, ...]) -> No
             f"{what} is called with {len(args)} argument{'s' * (len(args) > 1)}, but "
             f"{name}{signature} does not take that: {error}"
         ) from None
-
-
-def is_library(filename: str) -> bool:
-    """Whether a file belongs to physgrad or what it stands on, not to a user."""
-    homes = [
-        os.path.dirname(module.__file__ or "") + os.sep
-        for module in map(sys.modules.get, _NOT_THE_USERS)
-        if module is not None
-    ]
-    return filename.startswith(("<@", *homes))
 
 
 def largest_by_leaf(forward: FlatMap, z: Flat) -> Float[Array, " leaves"]:

@@ -17,7 +17,7 @@ from physgrad.inverses.flat import Flat, FlatMap
 from physgrad.inverses.jacobian import by_products, check_dense, fits
 from physgrad.inverses.root_solver import Solver, Steps
 from physgrad.inverses.rule import Inverse, Metric, PullBack, identity_metric
-from physgrad.inverses.settings import brief, optional, positive, whole_number
+from physgrad.inverses.settings import brief, optional, tolerance, whole_number
 from physgrad.inverses.state import State
 from physgrad.inverses.target import Target, optimality
 from physgrad.results import Cause, Result
@@ -94,7 +94,7 @@ class NumericalInverse(Inverse):
     solver: Solver | None = eqx.field(converter=_solver, default=None)
     """Takes the steps; None for Powell's dogleg."""
     rtol: Float[Array, ""] | None = eqx.field(
-        converter=optional(positive("rtol")), default=None
+        converter=optional(tolerance("rtol")), default=None
     )
     """Relative to |z~ - z|; None: eps^(3/4)."""
     max_steps: int = eqx.field(

@@ -18,7 +18,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from physgrad.inverses.notes import note
+
 LONGEST_REPR = 60
+ROUNDING = float(np.finfo(np.float64).eps)
 
 
 def brief(value: Any) -> str:
@@ -99,6 +102,26 @@ def positive(name: str) -> Callable[[Any], Float[Array, ""]]:
     return _number(
         name, "a positive, finite number", lambda v: math.isfinite(v) and v > 0
     )
+
+
+def tolerance(name: str) -> Callable[[Any], Float[Array, ""]]:
+    """A converter that takes positive numbers; it warns of those that rounding hides.
+
+    >>> float(tolerance("rtol")(0.25))
+    0.25
+    """
+    convert = positive(name)
+
+    def warned(value: Any) -> Float[Array, ""]:
+        number = convert(value)
+        if not isinstance(number, Tracer) and float(number) < ROUNDING:
+            note(
+                f"{name}={float(number):.3g} is below the rounding of float64: 16 eps "
+                "of the size of z is as close as an inverse can come"
+            )
+        return number
+
+    return warned
 
 
 def fraction(name: str) -> Callable[[Any], Float[Array, ""]]:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from physgrad.inverses.notes import note
 from physgrad.loop.chunks import Chunks, Saved
-from physgrad.loop.start import note
 from physgrad.names import package_version
 from physgrad.results import CheckpointError
 from physgrad.storage import (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from typing import Any
 
 import jax
@@ -12,7 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from physgrad.inverses.flat import flatten, is_library, leaf_name, real_array
+from physgrad.inverses.flat import flatten, leaf_name, real_array
+from physgrad.inverses.notes import note
 from physgrad.inverses.settings import brief
 from physgrad.loop.stopping import Stop
 from physgrad.objective.objective import Objective
@@ -100,14 +99,6 @@ def _float_array(leaf: Any, name: str) -> jax.Array:
             "set jax.config.update('jax_enable_x64', True) or JAX_ENABLE_X64=1"
         )
     return array
-
-
-def note(message: str) -> None:
-    """Warn at the line of the caller outside of this package."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back and is_library(frame.f_code.co_filename):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level + 1)
 
 
 def non_finite_leaf(tree: PyTree, name: str) -> str | None:
