@@ -116,12 +116,12 @@ def test_typed_formulas_are_minimized_by_the_numerical_rule():
 
 
 METHODS = (
-    *("pg", "pg-numeric:solver=bfgs", "newton:step_size=1/2", "lm", "gauss-newton"),
-    *("lbfgs", "half-inverse", "adam:learning_rate=0.1"),
+    *("pg", "pg-numeric:solver=bfgs", "newton:step_size=1/2", "lm", "lbfgs"),
+    *("half-inverse", "adam:learning_rate=0.1", "scipy:method=L-BFGS-B"),
 )
 RULES_OF_PG = (
     *("notebook", "numerical", "linearized,damping=0.1", "spectral,power=0.3"),
-    *("regularized,noise=0.1", "transposed", "ladder"),
+    *("regularized,noise=0.1", "transposed", "ladder", "broyden"),
 )
 COPIED = {
     "methods": Settings(optimizers=METHODS),

@@ -100,6 +100,25 @@ def test_what_is_typed_and_not_used_yet_stays():
     assert controls.z[0].value == "x0 * x1"
 
 
+def test_a_method_without_a_size_is_typed():
+    page = Page(document := Document(), arguments("optimizer=gd&steps=2"))
+    controls = page.controls
+    controls.add.value = "scipy"
+    settle(document)
+    assert page.settings.optimizers == ("gd", "scipy")
+    row = controls.methods[1]
+    assert not row.number.visible and not row.slider.visible
+    row.more.value = "method=L-BFGS-B"
+    settle(document)
+    assert page.settings.optimizers == ("gd", "scipy:method=L-BFGS-B")
+    controls.add.value = "scipy"  # with other settings it may stand beside
+    settle(document)
+    assert page.settings.optimizers[2:] == ("scipy",)
+    controls.add.value = "scipy"
+    settle(document)
+    assert len(page.settings.optimizers) == 3
+
+
 def test_formulas_that_are_refused_can_be_mended():
     page = Page(Document(), arguments("optimizer=gd&steps=2"))
     controls = page.controls
