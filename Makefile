@@ -9,16 +9,19 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types docs bench lock clean
+.PHONY: help demo test thorough lint types docs bench lock clean
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 15
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 demo: $(INSTALLED) ## compare the methods on the toy problem: a table, and figures in demo/
 	$(BIN)/physgrad compare --out demo --force
 
 test: $(INSTALLED) ## run the tests and the examples of the docstrings
 	$(BIN)/pytest
+
+thorough: $(INSTALLED) ## run the tests that repeat a law in other cases
+	$(BIN)/pytest -m thorough
 
 lint: $(INSTALLED) ## check style and format
 	$(BIN)/ruff check

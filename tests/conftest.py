@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from pathlib import Path
 
 # The tests compile far more than they compute: XLA's older code generator for CPUs,
@@ -32,6 +33,50 @@ CACHE = Path(__file__).parents[1] / ".cache" / "jax"
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+# Repeats of what a like method, the other precision or another shape shows, too:
+# `make thorough` runs them, and so does the CI, so that `make test` stays short.
+THOROUGH = [
+    r"test_laws_bounds.*stays_within.*\[(?!lm-|pg-|lbfgs-)\w.*-(linear|decay)\]",
+    r"test_laws_bounds.*by_optimality.*float64",
+    r"\[(bfgs|lbfgs|dogleg|orthogonal|flat|half|from-data)-(square|wide|tall)",
+    r"\[matrix-free-(square|wide|tall)",
+    r"\[\w+-(wide|tall)-float32",
+    r"test_laws_regularized_derivatives.*\[(laplacian|without|identity-3)",
+    r"test_laws_reverse_only.*test_the_step_is",
+    r"never_doubted.*float64",
+    r"interrupt_ends_it\[15\]",
+    r"copied_does_the_same\[(rules|options)",
+    r"test_scipy.*(float64|BFGS|CG|TNC|dogbox)",
+    r"test_laws_broyden.*0\.3",
+    r"radius.*float64",
+    r"step_as_they_do_in_optimistix\[(DFP|Optax|BestSoFar|Nonlinear)",
+    r"step_as_they_do_in_optimistix\[(Gradient|Indirect)",
+    r"cut_off_comes.*\[(noisy|lbfgs|adam)",
+    r"goes_as_it_would_alone\[(gn|noisy)",
+    r"test_laws_minima.*\[(half|linearized|fitted|damped|regularized)",
+    r"test_laws_minima.*\[(default|numerical)-gradient",
+    r"test_laws_fixed_points.*\[(?!numerical|linearized)\w",
+    r"test_each_answer.*\[(inverse_stuck|inverse_local|isolated_start)\]",
+    r"test_each_answer.*\[(nearly_orthogonal|not_nearest|loss_raises)\]",
+    r"test_each_answer.*\[(noise_too_high|near_edge|badly_scaled)\]",
+    r"test_laws_continuation.*(float32|bicgstab|cg, |lsmr, wide)",
+    r"derivatives_keep_what_z.*wide",
+    r"test_laws_spectral_derivatives.*(float32|half)",
+    r"never_rises.*float32",
+    r"test_laws_many.*(float64|\[lbfgs\])",
+    r"test_laws_(ladder|regularized|least_squares|acceptance).*float32",
+    r"test_laws_(round_trips|newton_steps).*float32",
+    r"test_(doctor.py|bad_inverses).*float32",
+    r"test_laws_bijections.*float64",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(re.search(pattern, item.nodeid) for pattern in THOROUGH):
+            item.add_marker("thorough")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -94,6 +94,8 @@ class _Process:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
+        self._questions = _pipe(self._popen.stdin)
+        self._stream = _pipe(self._popen.stdout)
         self._first = {"path": sys.path, "module": module, "name": name}
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -105,10 +107,9 @@ class _Process:
         **Raises:** what the function raises; `TimeoutError`; `EOFError` where the
         process has ended.
         """
-        assert self._popen.stdin is not None
         first, self._first = self._first, None
         try:
-            write(self._popen.stdin, first, x)
+            write(self._questions, first, x)
             message = self._answers.get(timeout=seconds)
         except queue.Empty:
             raise TimeoutError(
@@ -128,16 +129,14 @@ class _Process:
         _end(self._popen)
         code = self._popen.wait()
         self._listener.join()
-        for stream in (self._popen.stdin, self._popen.stdout):
+        for stream in (self._questions, self._stream):
             with contextlib.suppress(BrokenPipeError):
-                if stream is not None:
-                    stream.close()
+                stream.close()
         return code
 
     def _listen(self) -> None:
-        assert self._popen.stdout is not None
         with contextlib.suppress(ValueError, OSError):  # closed under its hands
-            while (message := read(self._popen.stdout)) is not None:
+            while (message := read(self._stream)) is not None:
                 self._answers.put(message)
         self._answers.put(None)
 
@@ -176,6 +175,12 @@ class Command:
             return np.array([float(word) for word in out.split()])
         except ValueError as error:
             raise ValueError(f"it must print numbers: {error}") from None
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:
+        raise RuntimeError("a process was started without its pipes")
+    return stream
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -22,8 +22,8 @@ from physgrad.loop.start import checked_start
 from physgrad.loop.stopping import StopRule
 from physgrad.names import package_version
 from physgrad.objective.objective import Objective
-from physgrad.optimizer.host_optimizer import HostOptimizer
 from physgrad.optimizer.optimizer import Optimizer
+from physgrad.optimizers.scipy_optimizer import ScipyOptimizer
 from physgrad.storage import save_folder, to_json
 from physgrad.trajectory import Run
 
@@ -153,7 +153,7 @@ def save_comparison(
 def compare(
     objective: Objective,
     x0: PyTree,
-    optimizers: Mapping[str, Optimizer | HostOptimizer],
+    optimizers: Mapping[str, Optimizer | ScipyOptimizer],
     num_steps: int = 10,
     *,
     stop: StopRule = None,

@@ -21,9 +21,9 @@ from physgrad.loop.compiled import quick_to_compile
 from physgrad.loop.host import minimize
 from physgrad.objective.losses import SquaredLoss
 from physgrad.objective.objective import Objective
-from physgrad.optimizer.host_optimizer import HostOptimizer
 from physgrad.optimizer.optimizer import Optimizer
 from physgrad.optimizers.named import named_optimizer, named_words
+from physgrad.optimizers.scipy_optimizer import ScipyOptimizer
 from physgrad.physical_gradient import PhysicalGradient
 from physgrad.results import Result
 from physgrad.simulator import Simulator
@@ -146,7 +146,7 @@ def start_of(settings: Settings) -> PyTree:
     return unravel(jnp.asarray(settings.start, flat.dtype))
 
 
-def optimizer_of(settings: Settings, key: str) -> Optimizer | HostOptimizer:
+def optimizer_of(settings: Settings, key: str) -> Optimizer | ScipyOptimizer:
     """The method of a run."""
     named = settings.named[key]
     return named_optimizer(named, subject_of(settings).inverses)

@@ -22,8 +22,9 @@ from physgrad.loop import compiled
 from physgrad.loop.chunks import Chunks
 from physgrad.loop.reporting import steps_between_looks
 from physgrad.objective.objective import FlatObjective, Objective
-from physgrad.optimizer.host_optimizer import HostOptimizer, Vector
+from physgrad.optimizer.host_functions import Vector
 from physgrad.optimizer.optimizer import Optimizer, Step
+from physgrad.optimizers.scipy_optimizer import ScipyOptimizer
 from physgrad.results import Result
 from physgrad.trajectory import Run
 
@@ -50,7 +51,7 @@ class _Ended(Exception):
 
 
 def follow(
-    optimizer: HostOptimizer, chunks: Chunks, look: Callable[[Chunks], None]
+    optimizer: ScipyOptimizer, chunks: Chunks, look: Callable[[Chunks], None]
 ) -> Run:
     """Let a method drive itself, and keep the run of where it has been.
 

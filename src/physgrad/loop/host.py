@@ -24,15 +24,15 @@ from physgrad.loop.reporting import (
 )
 from physgrad.loop.stopping import StopRule
 from physgrad.objective.objective import Objective
-from physgrad.optimizer.host_optimizer import HostOptimizer
 from physgrad.optimizer.optimizer import Optimizer
+from physgrad.optimizers.scipy_optimizer import ScipyOptimizer
 from physgrad.results import RunError
 from physgrad.trajectory import Run
 
 
 def minimize(
     objective: Objective,
-    optimizer: Optimizer | HostOptimizer,
+    optimizer: Optimizer | ScipyOptimizer,
     x0: PyTree,
     num_steps: int = 100,
     *,
@@ -107,7 +107,7 @@ def minimize(
             if callback is not None:
                 callback(chunks.snapshot())
 
-        if isinstance(optimizer, HostOptimizer):
+        if isinstance(optimizer, ScipyOptimizer):
             if kept:
                 raise ValueError(
                     "checkpoint is for methods of physgrad: what "

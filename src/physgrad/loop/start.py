@@ -15,8 +15,8 @@ from physgrad.inverses.notes import note
 from physgrad.inverses.settings import brief
 from physgrad.loop.stopping import Stop
 from physgrad.objective.objective import Objective
-from physgrad.optimizer.host_optimizer import HostOptimizer
 from physgrad.optimizer.optimizer import Optimizer
+from physgrad.optimizers.scipy_optimizer import ScipyOptimizer
 
 
 def check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:
@@ -30,7 +30,7 @@ def check_kinds(objective: Any, optimizer: Any, stop: Any) -> None:
         hint = ""
         if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
             hint = f"; make one: {optimizer.__name__}(...)"
-        elif isinstance(optimizer, HostOptimizer):
+        elif isinstance(optimizer, ScipyOptimizer):
             hint = ", which drives itself: use minimize or compare"
         elif hasattr(optimizer, "init") and hasattr(optimizer, "step"):
             hint = "; wrap an optimistix solver: OptimistixOptimizer(solver)"

@@ -16,7 +16,6 @@ from physgrad.inverses.rule import Inverse
 from physgrad.inverses.spectral import SpectralInverse
 from physgrad.inverses.transposed import TransposedInverse
 from physgrad.names import OPTIMIZERS, Named
-from physgrad.optimizer.host_optimizer import HostOptimizer
 from physgrad.optimizer.optimizer import Optimizer
 from physgrad.optimizers.gauss_newton import GaussNewton
 from physgrad.optimizers.gradient_descent import GradientDescent
@@ -42,7 +41,7 @@ SOLVERS = {
 
 def named_optimizer(
     named: Named, inverses: Mapping[str, Inverse] | None = None
-) -> Optimizer | HostOptimizer:
+) -> Optimizer | ScipyOptimizer:
     """The optimizer that a name stands for; `inverses` are those of the problem.
 
     **Raises:** `MissingExtra` where its package is not installed.

@@ -8,16 +8,10 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import numpy as np
 
-from physgrad.inverses.settings import brief
+from physgrad.inverses.settings import brief, describe
 from physgrad.names import nearest
 from physgrad.objective.objective import Objective
-from physgrad.optimizer.host_optimizer import (
-    End,
-    HostFunctions,
-    HostOptimizer,
-    Vector,
-    Visit,
-)
+from physgrad.optimizer.host_functions import End, HostFunctions, Vector, Visit
 from physgrad.results import MissingExtra
 
 # As good as no limit: `minimize` counts the steps.
@@ -65,7 +59,7 @@ _MINIMIZERS = {
 METHODS = {**_LEAST_SQUARES, **_MINIMIZERS}
 
 
-class ScipyOptimizer(HostOptimizer):
+class ScipyOptimizer(eqx.Module):
     """The iterates of `scipy.optimize.least_squares` or `scipy.optimize.minimize`.
 
     SciPy drives itself on the host, in float64, on functions that are compiled; one
@@ -109,7 +103,11 @@ class ScipyOptimizer(HostOptimizer):
             raise TypeError(f"options must be a dict, got {brief(self.options)}")
         _scipy()
 
+    def __repr__(self) -> str:
+        return describe(self)
+
     def check(self, objective: Objective) -> None:
+        """Refuse an objective that the method cannot work on (`ValueError`)."""
         squares = hasattr(objective.loss, "residual")
         if self.method in _LEAST_SQUARES and not squares:
             raise ValueError(
@@ -121,6 +119,10 @@ class ScipyOptimizer(HostOptimizer):
             raise ValueError(f"{self.method} knows no bounds; use {', '.join(able)}")
 
     def drive(self, functions: HostFunctions, x: Vector, visit: Visit) -> End:
+        """Go on from x until done, and visit each iterate after it.
+
+        What the functions and `visit` raise ends the run.
+        """
         if self.method in _LEAST_SQUARES:
             found = self._least_squares(functions, x, visit)
         else:
