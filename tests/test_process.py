@@ -118,6 +118,13 @@ def test_after_a_crash_the_next_call_has_another_process():
     np.testing.assert_array_equal(late(X0), [3.0, 9.0])
 
 
+def test_a_module_that_only_this_process_finds_is_told_of_at_each_call():
+    lost = Worker("nowhere_to_be_found", "f", 20.0)
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
+            lost(X0)
+
+
 def test_wrong_use():
     def local(x):
         return x

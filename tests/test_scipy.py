@@ -140,6 +140,13 @@ def test_entries_whose_bounds_are_equal_are_not_shown(name, wide):
     assert run.x[0] == pytest.approx(one.x, rel=1e-3)
 
 
+def test_where_no_entry_may_move_nothing_is_asked():
+    x0 = np.array([0.5, 0.75], np.float32)
+    objective = rosenbrock(jnp.float32, (x0, x0))
+    run = pg.minimize(objective, pg.ScipyOptimizer("trf"), x0, 10)
+    assert run.ok and run.num_steps == 0 and np.all(run.x == x0)
+
+
 @pytest.mark.parametrize("name", [n for n in METHODS if n not in BOUNDED])
 def test_who_knows_no_bounds_says_so(name):
     with pytest.raises(ValueError, match=f"^{name} knows no bounds; use trf, dogbox"):

@@ -67,7 +67,12 @@ class Worker:
     def __call__(self, x: Any) -> Any:
         if self not in _running:
             _running[self] = _Process(self.module, self.name)
-            self._ask(None, START_SECONDS + (self.time_limit or 0))
+            try:
+                self._ask(None, START_SECONDS + (self.time_limit or 0))
+            except Exception:
+                if self in _running:  # it runs, but has no function to call
+                    _running.pop(self).end()
+                raise
         return self._ask(x, self.time_limit)
 
     def _ask(self, x: Any, seconds: float | None) -> Any:

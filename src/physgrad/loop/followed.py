@@ -75,7 +75,7 @@ def follow(
             raise _Ended
 
     end, result = None, None
-    if chunks.goes_on:
+    if chunks.goes_on and functions.start.size:
         chunks.evaluations.clear()  # the method asks for its start itself
         try:
             end = optimizer.drive(functions, functions.start, visit)
