@@ -102,6 +102,22 @@ def double_well(x):
     return jnp.stack([x[0], x[1] ** 2 - 1])
 
 
+def test_what_the_data_do_not_determine_is_told_of(dtype):
+    times = np.linspace(0.0, 4.0, 20)
+    data = 2 * np.exp(-0.7 * times) + 0.1 * np.sin(9 * times)
+
+    def decay(x):
+        return x[0] * jnp.exp(-x[1] * times.astype(x.dtype))
+
+    objective = pg.Objective(decay, pg.SquaredLoss(jnp.asarray(data, dtype)))
+    stop, method = pg.Stop(optimality=1e-4), pg.LevenbergMarquardt()
+    for rate, words in ((1.0, ""), (5000.0, "along 1 of 2 directions L is flat")):
+        x0 = jnp.array([1.0, rate], dtype)
+        run = pg.minimize(objective, method, x0, 50, stop=stop)
+        assert run.result == "converged" and run.message.startswith(words)
+        assert bool(run.message) == bool(words)
+
+
 def test_a_saddle_is_no_success():
     run = fit(double_well, [1.0, 0.0], 2)
     assert run.result == "converged" and run.message == "left 1 saddle"

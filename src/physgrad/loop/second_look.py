@@ -16,6 +16,8 @@ from physgrad.results import Result
 
 # A curvature within so many square roots of eps of zero is rounding.
 ROUNDING = 100.0
+# One within so many eps is none.
+FLAT = 100.0
 # At a minimum a Newton step moves x by no more than this part of its size.
 FAR = 0.1
 # Points that are tried each way down from a saddle, each a quarter as far off.
@@ -30,7 +32,8 @@ def second_look(
     A saddle is `stalled`, though the slope is zero. Where the Jacobian is singular
     Gauss-Newton steps say nothing of a minimum: if the Hessian is positive, and what a
     Newton step would gain is below `optimality`^2 of L, the run has `converged`.
-    Nothing is said where x is too large for a Hessian, or there is none.
+    Where L is flat along a direction, it has, too, and says so. Nothing is said where x
+    is too large for a Hessian, or there is none.
     """
     if result not in (Result.converged, Result.stalled):
         return None
@@ -43,6 +46,12 @@ def second_look(
             f"x is stationary, but a saddle: along one direction L curves down, by "
             f"{-lowest:.2g} where the others curve up by up to {highest:.2g}; start "
             "elsewhere, or a little beside it"
+        )
+    if result is Result.converged and found.flat:
+        return Result.converged, (
+            f"along {found.flat} of {len(found.values)} directions L is flat, to "
+            "second order: the data do not determine x there, or no longer do where it "
+            "has gone; covariance() says which entries, another start may lead elsewhere"
         )
     if result is Result.stalled and lowest > found.rounding:
         step = found.slopes / found.values
@@ -94,6 +103,13 @@ class _Curvatures(NamedTuple):
         """A curvature that may be zero."""
         eps = float(np.finfo(self.slopes.dtype).eps)
         return ROUNDING * eps**0.5 * max(float(self.values[-1]), 1.0)
+
+    @property
+    def flat(self) -> int:
+        """Along how many axes L has no curvature at all."""
+        eps = float(np.finfo(self.slopes.dtype).eps)
+        floor = FLAT * eps * max(float(self.values[-1]), 1.0)
+        return int(np.sum(np.abs(self.values) <= floor))
 
     @property
     def is_saddle(self) -> bool:

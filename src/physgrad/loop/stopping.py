@@ -34,6 +34,7 @@ class Stop(eqx.Module):
         too. `LevenbergMarquardt` has it at hand; for others it costs a Jacobian a step.
         `minimize` looks at the Hessian there: `LevenbergMarquardt` goes on beside a
         saddle, along its way down; else, and where it cannot, a saddle is `stalled`.
+        A direction along which L is flat stands in the message.
 
     **Raises:** `ValueError` for numbers that are not positive, or none at all.
 
