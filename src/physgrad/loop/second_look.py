@@ -51,7 +51,7 @@ def second_look(
         return Result.converged, (
             f"along {found.flat} of {len(found.values)} directions L is flat, to "
             "second order: the data do not determine x there, or no longer do where it "
-            "has gone; covariance() says which entries, another start may lead elsewhere"
+            "has gone; covariance() names the entries, another start may lead elsewhere"
         )
     if result is Result.stalled and lowest > found.rounding:
         step = found.slopes / found.values
