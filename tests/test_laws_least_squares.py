@@ -150,7 +150,9 @@ def test_a_saddle_is_left_within_bounds_and_in_a_run_that_is_saved(tmp_path):
     saved = pg.minimize(objective, method, x0, 200, stop=stop, checkpoint=tmp_path)
     np.testing.assert_allclose(saved.x, run.x, rtol=1e-4)
     ends = pg.minimize(objective, method, x0, 200, stop=stop, record_every=None)
-    assert ends.trajectory.steps.tolist() == [0, ends.num_steps]
+    at_saddle = int(ends.trajectory.steps[1])
+    assert ends.trajectory.steps.tolist() == [0, at_saddle, ends.num_steps]
+    assert ends.trajectory["x"][1, 0] == 0
 
 
 def test_an_infimum_at_infinity_is_no_success():

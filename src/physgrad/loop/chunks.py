@@ -201,9 +201,10 @@ class Chunks:
         self.x, end, _, first = out
         self.end = eqx.tree_at(lambda now: now.first_loss, end, before.first_loss)
         self.done += 1
-        self.last = jax.tree.map(lambda leaf: np.asarray(leaf)[None], first)
+        record = jax.tree.map(lambda leaf: np.asarray(leaf)[None], first)
+        self.last = record
         if self.done % self.record_every == 0:
-            self.records.append(self.last)
+            self.records.append(record)
             self.steps.append(np.array([self.done]))
         self.evaluations.update({"forward": 2 * TRIES + 1, "hessian": 1})
         self.compile_seconds += seconds

@@ -61,9 +61,9 @@ def minimize(
         and an entry whose two are equal stays as it is.
     - `stop`: None; a `Stop` on loss, gradient or step; or a function of `Reached` that
         returns a bool. A run that it ends is `converged`.
-    - `record_every`: record each so-manieth iterate, and always the first and last;
-        None: these two only. Records take 1 + num_steps / record_every times the bytes
-        of x and z.
+    - `record_every`: record each so-manieth iterate, and always the first and last, and
+        a saddle that is left; None: these only. Records take 1 + num_steps /
+        record_every times the bytes of x and z.
     - `checkpoint`: a folder, in which a long run is saved every few seconds. The same
         call resumes it after whatever ended the process, to the same bits; with a
         larger `num_steps` it goes on.
