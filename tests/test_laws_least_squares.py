@@ -149,6 +149,9 @@ def test_a_saddle_is_left_within_bounds_and_in_a_run_that_is_saved(tmp_path):
     assert np.all(run.trajectory["x"] >= -0.1) and np.all(run.x > 0.9)
     saved = pg.minimize(objective, method, x0, 200, stop=stop, checkpoint=tmp_path)
     np.testing.assert_allclose(saved.x, run.x, rtol=1e-4)
+    again = pg.minimize(objective, method, x0, 200, stop=stop, checkpoint=tmp_path)
+    assert again.message == saved.message == run.message
+    np.testing.assert_array_equal(again.trajectory["x"], saved.trajectory["x"])
     ends = pg.minimize(objective, method, x0, 200, stop=stop, record_every=None)
     at_saddle = int(ends.trajectory.steps[1])
     assert ends.trajectory.steps.tolist() == [0, at_saddle, ends.num_steps]

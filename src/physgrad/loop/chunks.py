@@ -23,7 +23,7 @@ from physgrad.loop.iteration import Loop, Progress, Record, Update, make_loop
 from physgrad.loop.reporting import Snapshot
 from physgrad.loop.second_look import TRIES, beyond_saddle
 from physgrad.loop.start import check_concrete, check_kinds, checked_start
-from physgrad.loop.stopping import Stop, StopRule
+from physgrad.loop.stopping import StopRule
 from physgrad.objective.objective import Objective
 from physgrad.optimizer.optimizer import Optimizer
 from physgrad.optimizer.packing import Packed
@@ -177,27 +177,24 @@ class Chunks:
             quicker = took < self.pace_seconds / 2
             self.pace = max(1, self.pace * 2 if quicker else self.pace // (1 + slower))
 
-    def leaves_saddle(self) -> bool:
-        """Go on beside a saddle where the run has converged to one; whether it does.
+    def leaves_saddle(self, run: Run) -> bool:
+        """Go on beside the saddle that a run has come to rest on; whether it does.
 
         A step like any other, for methods that have no more to say of a step.
         """
         objective, optimizer, _, stop = self.problem
-        told = self.records[0]
-        looks = isinstance(stop, Stop) and stop.optimality is not None
+        before, told = self.end, self.records[0]
+        if before is None or self.done >= self.num_steps or self._late:
+            return False
+        converged = Result.from_code(int(before.result)) is Result.converged
+        saddle = converged and run.result is Result.stalled  # by its Hessian alone
         silent = told.target is None and told.certificate is None
-        if not (looks and silent and self.end and self.done < self.num_steps):
-            return False
-        if Result.from_code(int(self.end.result)) is not Result.converged or self._late:
-            return False
-        x = beyond_saddle(objective, self.x)
+        x = beyond_saddle(objective, self.x) if saddle and silent else None
         if x is None:
             return False
-        before, problem = self.end, self.problem
-        self.problem = objective, optimizer, x, stop
-        self.end = None
-        out, seconds = compiled.run(*self.program(0))
-        self.problem = problem
+        problem, limit = (objective, optimizer, x, stop), np.asarray(0, np.int32)
+        sizes = self.length, self.stride
+        out, seconds = compiled.run(_first_chunk, problem, limit, sizes)
         self.x, end, _, first = out
         self.end = eqx.tree_at(lambda now: now.first_loss, end, before.first_loss)
         self.done += 1
@@ -253,6 +250,7 @@ class Chunks:
             "evaluations": dict(self.evaluations),
             "seconds": [self.compile_seconds, self.run_seconds],
             "compilations": self.compilations,
+            "saddles": self.saddles,
         }
         now = {"end": self.end, "x": self.x, "last": self.last}
         arrays = {
@@ -295,19 +293,19 @@ class Chunks:
             self.records.append(part)
             self.steps.append(steps)
         document = saved.document
-        self.done = document["done"]
+        self.done, self.saddles = document["done"], document["saddles"]
         self.evaluations.update(document["evaluations"])
         self.compile_seconds, self.run_seconds = document["seconds"]
         self.compile_seconds += compile_seconds
         self.compilations = document["compilations"] + (compile_seconds > 0)
 
     def finish(self) -> Run:
-        """The run, with its message."""
-        steps = np.concatenate(self.steps)
+        """The run as it is, with its message."""
+        steps, records = np.concatenate(self.steps), self.records
         if self.last is not None and steps[-1] != self.done:
-            self.records.append(self.last)  # it was not due, but is the last one
+            records = [*records, self.last]  # it was not due, but is the last one
             steps = np.append(steps, self.done)
-        first, *chunks = self.records
+        first, *chunks = records
         spaces, losses = jax.tree.map(
             lambda start, *later: np.concatenate([start[None], *later]),
             (first.spaces, first.loss),

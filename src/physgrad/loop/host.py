@@ -118,15 +118,25 @@ def minimize(
             longest = steps_between_looks(num_steps) if seen else num_steps
             chunks = make(optimizer, longest=longest, paced=kept)
             with _checkpoint(checkpoint, chunks) as saves:
-                while chunks.goes_on or chunks.leaves_saddle():
-                    chunks.advance()
-                    if saves is not None:
-                        saves.save(chunks)
-                    look(chunks)
-            run = chunks.finish()
+                run = _stepped(chunks, saves, look)
     if throw and not run.ok:
         raise RunError(run)
     return run
+
+
+def _stepped(
+    chunks: Chunks, saves: Checkpoint | None, look: Callable[[Chunks], None]
+) -> Run:
+    """Step until done, and on from each saddle."""
+    while True:
+        while chunks.goes_on:
+            chunks.advance()
+            if saves is not None:
+                saves.save(chunks)
+            look(chunks)
+        run = chunks.finish()
+        if not chunks.leaves_saddle(run):
+            return run
 
 
 @contextlib.contextmanager
