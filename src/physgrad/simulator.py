@@ -96,9 +96,11 @@ class Simulator(eqx.Module):
         - `time_limit`: seconds that a call may take before its process is ended; for a
             command, or a function that another process can import.
 
-        **Raises:** `TypeError` without `output`, or for a `time_limit` of a function
-        that cannot be imported; in a run, `SimulatorError` with what f raised, or with
-        a z that is not like `output`, and the x where that was.
+        **Raises:** `TypeError` without `output`, for a command that is no list of
+        words, or a `time_limit` of a function that cannot be imported; `ValueError` for
+        a limit that is not positive, or a name that is no "module:function"; in a run,
+        `SimulatorError` with what f raised, or with a z that is not like `output`, and
+        the x where that was.
 
         >>> import numpy as np, jax.numpy as jnp, physgrad as pg
         >>> def cube(x):

@@ -60,7 +60,7 @@ METHODS = {**_LEAST_SQUARES, **_MINIMIZERS}
 
 
 class ScipyOptimizer(eqx.Module):
-    """The iterates of `scipy.optimize.least_squares` or `scipy.optimize.minimize`.
+    """The iterates of SciPy's `least_squares` or `minimize` on L(P(x)).
 
     SciPy drives itself on the host, in float64, on functions that are compiled; one
     step here is one of its iterations. Entries of x whose bounds are equal are not
@@ -75,8 +75,9 @@ class ScipyOptimizer(eqx.Module):
         or "Powell", without derivatives. Bounds are for all but "lm", "BFGS" and "CG".
     - `options`: of SciPy, by their names, such as {"x_scale": "jac"}.
 
-    **Raises:** `ValueError` for an unknown method; when used, for bounds or a loss that
-    it does not know; `MissingExtra` without SciPy.
+    **Raises:** `ValueError` for an unknown method; `TypeError` for a method that is no
+    name, or options that are no dict; `MissingExtra` without SciPy; when used,
+    `ValueError` for bounds or a loss that it does not know.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> objective = pg.Objective(lambda x: x**2, pg.SquaredLoss(jnp.array([4.0])))
