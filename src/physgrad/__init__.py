@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from physgrad import plot as plot
     from physgrad import problems as problems
+    from physgrad import simulators as simulators
     from physgrad.bijections import Interval as Interval
     from physgrad.bijections import Positive as Positive
     from physgrad.bijections import Simplex as Simplex
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from physgrad.doctor.report import CheckReport as CheckReport
     from physgrad.inverses.analytic import AnalyticInverse as AnalyticInverse
     from physgrad.inverses.broyden import BroydenInverse as BroydenInverse
+    from physgrad.inverses.diagonal import DiagonalInverse as DiagonalInverse
     from physgrad.inverses.evaluations import Evaluations as Evaluations
     from physgrad.inverses.ladder import Ladder as Ladder
     from physgrad.inverses.linearized import LinearizedInverse as LinearizedInverse
     from physgrad.inverses.numerical import NumericalInverse as NumericalInverse
+    from physgrad.inverses.refined import RefinedInverse as RefinedInverse
     from physgrad.inverses.regularized import RegularizedInverse as RegularizedInverse
     from physgrad.inverses.rule import Inverse as Inverse
     from physgrad.inverses.rule import PullBack as PullBack
@@ -85,6 +88,7 @@ _HOME = {
     "CheckpointError": "results",
     "Comparison": "comparison.comparison",
     "Covariance": "trajectory",
+    "DiagonalInverse": "inverses.diagonal",
     "Evaluations": "inverses.evaluations",
     "GaussNewton": "optimizers.gauss_newton",
     "GradientDescent": "optimizers.gradient_descent",
@@ -112,6 +116,7 @@ _HOME = {
     "Problem": "problems.problem",
     "PullBack": "inverses.rule",
     "Reached": "loop.stopping",
+    "RefinedInverse": "inverses.refined",
     "RegularizedInverse": "inverses.regularized",
     "Result": "results",
     "Run": "trajectory",
@@ -136,6 +141,7 @@ _HOME = {
     "minimize_many": "loop.many",
     "plot": "plot",
     "problems": "problems",
+    "simulators": "simulators",
 }
 
 

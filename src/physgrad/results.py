@@ -101,6 +101,8 @@ class Cause(_Code):
     """x went to and fro between two points."""
     no_nearer = "no_nearer"
     """A rule that promises nothing went no nearer to the target."""
+    uneven = "uneven"
+    """The loss weights entries differently, and the rule knows one noise for all."""
 
 
 _INVERSE_ADVICE = {
@@ -125,6 +127,8 @@ _INVERSE_ADVICE = {
     "step_size, or start elsewhere",
     Cause.no_nearer: "the point it returned is farther from the target than the "
     "present one; lower step_size, or use acceptance='monotone'",
+    Cause.uneven: "it takes the noise of all entries for one, and the loss weights "
+    "them differently; give the loss one weight, or use RegularizedInverse(noise=...)",
     Cause.none: "no reason was recorded",
 }
 

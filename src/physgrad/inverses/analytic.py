@@ -10,19 +10,17 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
-import optimistix as optx
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from physgrad.inverses.certificate import certificate_tolerance, certify, round_trip
 from physgrad.inverses.evaluations import Evaluations
-from physgrad.inverses.flat import Flat, FlatMap, call_user, leaf_name
+from physgrad.inverses.flat import Flat, FlatMap, Scalar, call_user, leaf_name
 from physgrad.inverses.rule import Inverse, Metric, PullBack
-from physgrad.inverses.settings import brief, flag
+from physgrad.inverses.settings import brief, flag, not_negative
 from physgrad.inverses.state import State
-from physgrad.inverses.target import optimality
+from physgrad.inverses.target import implicitly
 
 
 class AnalyticInverse(Inverse):
@@ -37,10 +35,13 @@ class AnalyticInverse(Inverse):
         nearest one that is finite is taken; fill what does not exist with NaN. (For
         reverse derivatives of a run guard the argument of a root with `jnp.where`,
         too: the derivative of a NaN that is not taken is NaN.)
+    - `accuracy`: of the simulator and the formula, as a part of the size of z, where it
+        is worse than rounding: about the tolerance of a solver in one of them.
     - `implicit`: True for derivatives of a run by the implicit function theorem, from
         J, instead of those of the function: for one that calls back to NumPy or loops.
 
-    The certificate promises |P(x+) - z~| <= sqrt(eps) |z~ - z| + 16 eps scale. A
+    The certificate promises |P(x+) - z~| <= sqrt(eps) |z~ - z| + 16 eps scale, or with
+    an `accuracy` that times the scale where it is more than 16 eps. A
     formula that misses, returns NaN or jumps to another branch ends the run as
     `inverse_failed`; so does one with f(P(x0)) != x0, before the first step.
 
@@ -69,6 +70,8 @@ class AnalyticInverse(Inverse):
     """Whether the function returns all preimages."""
     implicit: bool = eqx.field(converter=flag("implicit"), static=True, default=False)
     """Whether derivatives are those of the implicit function."""
+    accuracy: Scalar = eqx.field(converter=not_negative("accuracy"), default=0.0)
+    """Of simulator and formula, relative to the size of z."""
 
     def __check_init__(self) -> None:
         takes_state(self.function)
@@ -81,19 +84,20 @@ class AnalyticInverse(Inverse):
         preimage = partial(self._preimage, forward)
         x = preimage(z_target, state)
         if self.implicit:
-            x = _implicitly(forward, z_target, x, state.x)
+            x = implicitly(forward, z_target, x, state.x)
         return certify(
             forward,
             x,
             z_target,
             state,
-            certificate_tolerance(forward, z_target, state, rtol),
+            certificate_tolerance(forward, z_target, state, rtol, self.accuracy),
             evaluations=Evaluations(inverse=1),
             preimage=preimage,
         )
 
     def verify(self, forward: FlatMap, state: State) -> PullBack:
-        return round_trip(forward, self._preimage(forward, state.z, state), state)
+        x = self._preimage(forward, state.z, state)
+        return round_trip(forward, x, state, self.accuracy)
 
     def _preimage(self, forward: FlatMap, z: Flat, state: State) -> Flat:
         if self.implicit:  # the formula itself need not have derivatives
@@ -102,35 +106,17 @@ class AnalyticInverse(Inverse):
         arguments = (forward.unravel_z(z), like)[
             : 2 if takes_state(self.function) else 1
         ]
-        x = _called(self.function, arguments)
-        _check_like(x, like, self.branches)
+        x = called(self.function, arguments)
+        check_like(x, like, self.branches)
         if not self.branches:
             return ravel_pytree(x)[0]
         return _nearest(jax.vmap(lambda branch: ravel_pytree(branch)[0])(x), state.x)
 
 
-def _called(function: Callable, arguments: tuple[Any, ...]) -> Any:
+def called(function: Callable, arguments: tuple[Any, ...]) -> Any:
+    """What an inverse of the user returns."""
     way_out = "AnalyticInverse(f, implicit=True) takes those of the simulator"
     return call_user(function, "the inverse", *arguments, way_out=way_out)
-
-
-def _implicitly(forward: FlatMap, z_target: Flat, x: Flat, start: Flat) -> Flat:
-    """x with the derivatives of the preimage of z~ nearest to the start."""
-    adjoint = optx.ImplicitAdjoint(lx.AutoLinearSolver(well_posed=False))
-    return adjoint.apply(
-        # lambdas, since a type checker turns named functions into closures, which
-        # cannot be differentiated implicitly
-        lambda inputs: (inputs[2], None),
-        lambda x, _, inputs: optimality(
-            x,
-            lambda x: inputs[0](x) - inputs[1],
-            inputs[3],
-            dense=True,
-            forward_mode=inputs[0].forward_mode,
-        ),
-        (forward, z_target, x, start),
-        frozenset(),
-    )[0]
 
 
 def _nearest(points: Float[Array, "branches x"], x: Flat) -> Flat:
@@ -169,7 +155,8 @@ def takes_state(function: Callable) -> bool:
     return len(required) == 2 or (len(required) == 0 and spread)
 
 
-def _check_like(x: Any, like: Any, branches: bool) -> None:
+def check_like(x: Any, like: Any, branches: bool) -> None:
+    """Refuse what is not like x, or many of it with `branches` (`TypeError`)."""
     got, expected = jax.tree.structure(x), jax.tree.structure(like)
     if got != expected:
         raise TypeError(

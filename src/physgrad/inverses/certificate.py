@@ -22,7 +22,7 @@ from physgrad.inverses.flat import (
     sizes_by_leaf,
 )
 from physgrad.inverses.rule import PullBack
-from physgrad.inverses.state import State, secant
+from physgrad.inverses.state import State, scale_and_gain, secant
 from physgrad.results import Cause, Result
 
 # A branch jump is named where J dx exceeds dz by this factor at both ends of the step:
@@ -40,24 +40,34 @@ ROUNDING = 16.0
 
 
 def certificate_tolerance(
-    forward: FlatMap, z_target: Flat, state: State, rtol: Scalar | float
+    forward: FlatMap,
+    z_target: Flat,
+    state: State,
+    rtol: Scalar | float,
+    accuracy: Scalar | float = 0.0,
 ) -> Float[Array, " leaves"]:
-    """rtol |z~ - z| + 16 eps scale, for each leaf of z.
+    """rtol |z~ - z| + max(16 eps, accuracy) scale, for each leaf of z.
 
-    The scale is the largest of |z~|, |z0| and |J| |x0|.
+    The scale is the largest of |z~|, |z0| and |J| |x0|; `certify` looks at |J| |x+|,
+    too, before it says that a point misses.
 
     Relative to the step alone an exact inverse in float32 would be called a liar near
     the optimum, where the step is smaller than the rounding of z. Leaf by leaf, since
     leaves may have different units: 1e9 in one must not hide 1e-9 in another.
     """
     size, step = sizes_by_leaf(forward, z_target, z_target - state.z)
-    return rtol * step + rounding(size, state)
+    return rtol * step + rounding(size, state, accuracy)
 
 
-def rounding(size: Float[Array, " leaves"], state: State) -> Float[Array, " leaves"]:
-    """16 eps scale: what may be off in each leaf of z, |z~| being its `size`."""
-    eps = jnp.finfo(size.dtype).eps
-    return ROUNDING * eps * jnp.maximum(size, state.scale)
+def rounding(
+    size: Float[Array, " leaves"], state: State, accuracy: Scalar | float = 0.0
+) -> Float[Array, " leaves"]:
+    """16 eps scale, or more where an accuracy says so: what each leaf of z may be off.
+
+    `size`: |z~| in each leaf.
+    """
+    part = jnp.maximum(ROUNDING * jnp.finfo(size.dtype).eps, accuracy)
+    return part.astype(size.dtype) * jnp.maximum(size, state.scale)
 
 
 def certify(
@@ -75,8 +85,9 @@ def certify(
 ) -> PullBack:
     """Measure |P(x+) - z~| and whether x+ is on the branch of x; name what is not so.
 
-    One call of the simulator, unless its `z` is known; a few more where x moved
-    suspiciously far for the step in z, unless x+ is known to be on the same branch. The
+    One call of the simulator, unless its `z` is known; two more where x+ misses, for
+    what its own rounding makes of z; a few more where x moved suspiciously far for the
+    step in z, unless x+ is known to be on the same branch. The
     residual and tolerance of the answer are those of the worst leaf of z. Entries that
     do not count, since the step has no weight there, may be anything.
     """
@@ -87,6 +98,9 @@ def certify(
     size, dx = sizes(x, x - state.x)
     finite = jnp.all(jnp.isfinite(residual)) & jnp.isfinite(size)
     cost = (evaluations or Evaluations()) + Evaluations(forward=calls)
+    looked = finite & ~jnp.all(residual <= tolerance)
+    tolerance = _with_rounding_of_x(forward, x, z, tolerance, looked)
+    cost += Evaluations(forward=2 * looked.astype(jnp.int32))
     missed = ~jnp.all(residual <= tolerance)
     jumped = jnp.asarray(False)
     if not same_branch:
@@ -118,6 +132,27 @@ def certify(
         evaluations=cost,
         secant=secant(dx, jnp.max(dz)),
     )
+
+
+def _with_rounding_of_x(
+    forward: FlatMap,
+    x: Flat,
+    z: Flat,
+    tolerance: Float[Array, " leaves"],
+    looked: Bool[Array, ""],
+) -> Float[Array, " leaves"]:
+    """The tolerance, or 16 eps |J| |x+| where that is more and is looked at.
+
+    A run may have started at x0 = 0, where |J| |x0| tells nothing.
+    """
+    point = lax.stop_gradient((x, z))
+    eps = jnp.finfo(x.dtype).eps
+
+    def more() -> Array:
+        scale, _ = scale_and_gain(forward, *point)
+        return jnp.maximum(tolerance, ROUNDING * eps * scale)
+
+    return lax.cond(looked, more, lambda: tolerance)
 
 
 def excess(
@@ -209,13 +244,17 @@ def _far_apart(
     return jnp.any(both > JUMP * allowed), jnp.any(one > LONG_JUMP * allowed)
 
 
-def round_trip(forward: FlatMap, x: Flat, state: State) -> PullBack:
+def round_trip(
+    forward: FlatMap, x: Flat, state: State, accuracy: Scalar | float = 0.0
+) -> PullBack:
     """Certify P^-1(P(x0)) = x0, before the first step.
 
-    There is no step to compare with, so the tolerance is sqrt(eps) of the scale: this
-    catches a formula that is wrong, its later certificates one that is inexact.
+    There is no step to compare with, so the tolerance is sqrt(eps) of the scale, or its
+    `accuracy`: this catches a formula that is wrong, its later certificates one that is
+    inexact.
     """
-    rtol = jnp.sqrt(jnp.finfo(state.z.dtype).eps)
+    eps = jnp.finfo(state.z.dtype).eps
+    rtol = jnp.maximum(jnp.sqrt(eps), accuracy).astype(state.z.dtype)
     tolerance = rtol * jnp.maximum(largest_by_leaf(forward, state.z), state.scale)
     answer = certify(forward, x, state.z, state, tolerance)
     at_start = {

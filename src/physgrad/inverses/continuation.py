@@ -19,6 +19,7 @@ from physgrad.inverses.jacobian import by_columns, jacobian_cost
 from physgrad.inverses.root_solver import Steps, precondition
 from physgrad.inverses.rule import Code
 from physgrad.inverses.target import Target, cost_of_resting, is_stationary, units_of
+from physgrad.inverses.trees import in_precision
 from physgrad.results import Cause
 
 # The walk ends where a part of z~ - z as small as this still fails.
@@ -291,9 +292,7 @@ def _like_x(memory: Any, x: Flat) -> Any:
 
     But for the derivative it keeps, whose parts have the dtypes of the simulator's.
     """
-    cast = jax.tree.map(
-        lambda a: a.astype(x.dtype) if eqx.is_inexact_array(a) else a, memory
-    )
+    cast = in_precision(memory, x.dtype)
     if not hasattr(memory, "f_info"):
         return cast
     return eqx.tree_at(

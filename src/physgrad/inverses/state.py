@@ -86,13 +86,13 @@ def start_state(forward: FlatMap, x: Flat) -> State:
     spaces = forward.spaces(x)
     fixed, scales, gains = lax.stop_gradient(spaces), [], []
     for i, j in _stretches(spaces):
-        scale, gain = _scale_and_gain(forward.part(i, j), fixed[i], fixed[j])
+        scale, gain = scale_and_gain(forward.part(i, j), fixed[i], fixed[j])
         scales.append(scale)
         gains.append(gain)
     return State(spaces, tuple(scales), jnp.stack(gains))
 
 
-def _scale_and_gain(
+def scale_and_gain(
     forward: FlatMap, x: Flat, z: Flat
 ) -> tuple[Float[Array, " leaves"], Scalar]:
     """max(|z|, |J| |x|) for each leaf of z, and |J t| / |t|: from two tangents like x.

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -22,7 +23,12 @@ from physgrad.inverses.flat import (
     power_of_two,
     spread_by_leaf,
 )
-from physgrad.inverses.jacobian import dense_jacobian, fits, jacobian_cost
+from physgrad.inverses.jacobian import (
+    by_products,
+    dense_jacobian,
+    fits,
+    jacobian_cost,
+)
 from physgrad.inverses.root_solver import Steps
 from physgrad.inverses.state import State
 from physgrad.spectral import spectrum
@@ -142,6 +148,27 @@ def optimality(
     steep = parts.values[0] > 0  # where nothing is shown all of x is left alone
     scale = jnp.where(steep, parts.values[0], 1.0) ** 2
     return gradient + scale.astype(x.dtype) * unseen
+
+
+def implicitly(
+    forward: FlatMap, z_target: Flat, x: Flat, start: Flat, *, dense: bool = True
+) -> Flat:
+    """x with the derivatives of the preimage of z~ nearest to the start."""
+    solver = lx.AutoLinearSolver(well_posed=False) if dense else by_products(x)
+    return optx.ImplicitAdjoint(solver).apply(
+        # lambdas, since a type checker turns named functions into closures, which
+        # cannot be differentiated implicitly
+        lambda inputs: (inputs[2], None),
+        lambda x, _, inputs: optimality(
+            x,
+            lambda x: inputs[0](x) - inputs[1],
+            inputs[3],
+            dense=inputs[4],
+            forward_mode=inputs[0].forward_mode,
+        ),
+        (forward, z_target, x, start, dense),
+        frozenset(),
+    )[0]
 
 
 def is_stationary(

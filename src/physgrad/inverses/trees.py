@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
+from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
 from physgrad.inverses.flat import Flat, leaf_name, real_array
@@ -22,6 +26,24 @@ def arrays(name: str, tree: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: real_array(leaf, leaf_name(name, path)), tree
     )
+
+
+def in_precision(tree: PyTree, dtype: DTypeLike) -> PyTree:
+    """The tree with its floating arrays in a precision; complex ones stay complex.
+
+    >>> import jax.numpy as jnp, numpy as np
+    >>> in_precision((np.ones(1), jnp.array([1j])), jnp.float32)
+    (Array([1.], dtype=float32), Array([0.+1.j], dtype=complex64))
+    """
+    real = jnp.finfo(dtype).dtype
+    both = jnp.result_type(real, jnp.complex64)
+
+    def cast(leaf: Any) -> Any:
+        if not eqx.is_inexact_array(leaf):
+            return leaf
+        return jnp.asarray(leaf, both if jnp.iscomplexobj(leaf) else real)
+
+    return jax.tree.map(cast, tree)
 
 
 def check_values(

@@ -17,6 +17,7 @@ from physgrad.inverses.flat import Flat, Scalar, largest, real_array, sizes
 from physgrad.inverses.rule import Code
 from physgrad.inverses.settings import brief, whole_number
 from physgrad.inverses.state import State
+from physgrad.inverses.trees import in_precision
 from physgrad.loop.start import check_kinds
 from physgrad.loop.stopping import StopRule, has_converged
 from physgrad.objective.objective import FlatObjective, Objective
@@ -291,10 +292,7 @@ def make_loop(
     """The loop of a run from x0, and x0 as a flat vector."""
     flat, x = objective.flatten(x0)
     # hyperparameters in the dtype of x, so that they cannot promote it
-    optimizer = jax.tree.map(
-        lambda leaf: leaf.astype(x.dtype) if eqx.is_inexact_array(leaf) else leaf,
-        optimizer,
-    )
+    optimizer = in_precision(optimizer, x.dtype)
     return Loop(flat, optimizer, stop, objective.simulator.space_names), x
 
 
