@@ -48,8 +48,8 @@ LAYERS = [
     *("cli", "explorer", "plot", "train", "problems", "simulators", "doctor"),
     *("comparison", "loop", "optimizers", "physical_gradient", "optimizer"),
     *("objective", "bijections", "simulator", "callback", "process"),
-    *("inverses", "spectral", "trajectory", "storage"),
-    *("worker", "expressions", "names", "results"),
+    *("inverses", "basis", "spectral", "trajectory", "storage"),
+    *("worker", "expressions", "cards", "names", "results"),
 ]
 OUTSIDE = ["physgrad", "__main__"]
 HEAVY = {"equinox", "jax", "optimistix"}
@@ -276,7 +276,7 @@ def test_imports_make_no_circle():
         graphlib.TopologicalSorter(import_graph(circle)).prepare()
 
 
-@pytest.mark.parametrize("name", ["cli", "names", "results"])
+@pytest.mark.parametrize("name", ["cli", "cards", "names", "results"])
 def test_the_command_line_answers_before_jax_is_loaded(name):
     assert heavy_imports(f"physgrad.{name}") == []
 

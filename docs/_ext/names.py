@@ -37,6 +37,10 @@ def public_names() -> dict[str, str]:
     functions = problem_functions()
     names = {name: f"physgrad.{name}" for name in pg._HOME}
     names |= {f"plot.{name}": f"physgrad.plot.{name}" for name in pg.plot.__all__}
+    simulators = pg.simulators.__all__
+    names |= {
+        f"simulators.{name}": f"physgrad.simulators.{name}" for name in simulators
+    }
     names |= {f"problems.{name}": f"physgrad.problems.{name}" for name in functions}
     names |= {str(result): "physgrad.Result" for result in pg.Result}
     return names
@@ -60,7 +64,7 @@ def target(code: str, names: Mapping[str, str], module: str = "") -> str | None:
     for known in (name,) if prefix else (inner, name):
         if known in names:
             return names[known]
-    if head in names and member and head not in ("plot", "problems"):
+    if head in names and member and head not in ("plot", "problems", "simulators"):
         return names[head]
     return f"physgrad.{name}" if prefix == "pg" else None
 
