@@ -1,4 +1,4 @@
-"""Names of methods and problems, their keys and defaults, and how they are typed.
+"""Names of methods, their keys and defaults, and how they are typed.
 
 An optimizer is typed as `NAME[:key=value,...]`, such as `pg:step_size=0.5`. Loads no
 JAX, so that a wrong name is answered at once.
@@ -40,17 +40,6 @@ class Method(NamedTuple):
     """Its settings. The value of one called `inverse` brings its own: `INVERSES`."""
     extra: str | None = None
     """The extra of the package that it needs."""
-
-
-class ProblemCard(NamedTuple):
-    """What the command line needs to know of a problem before it loads JAX."""
-
-    what: str
-    """One line."""
-    entries: int
-    """How many numbers its x has."""
-    inverses: tuple[str, ...] = ()
-    """Names of further inverses of its simulator."""
 
 
 class Named(NamedTuple):
@@ -232,26 +221,6 @@ OPTIMIZERS = {
 
 DEFAULT_OPTIMIZERS = ("gd", "newton", "pg", "pg-numeric")
 """The notebook's."""
-
-PROBLEMS = {
-    "toy": ProblemCard(
-        "z = [x0, x1^2], L = |z|^2 from (3, 3): one bent coordinate, solution (0, 0)",
-        entries=2,
-        inverses=("notebook",),
-    ),
-}
-"""Problem to what it is."""
-
-
-def problem_card(name: str) -> ProblemCard:
-    """What is known of a problem (`ValueError` for an unknown name).
-
-    >>> problem_card("toy").entries
-    2
-    """
-    if name not in PROBLEMS:
-        raise ValueError(f"unknown problem {quoted(name)}{nearest(name, PROBLEMS)}")
-    return PROBLEMS[name]
 
 
 def parse_optimizer(text: str, inverses: Iterable[str] = ()) -> Named:

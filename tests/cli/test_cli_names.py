@@ -8,11 +8,11 @@ import jax
 import pytest
 
 from physgrad import problems
+from physgrad.cards import PROBLEMS
 from physgrad.inverses.numerical import NumericalInverse
 from physgrad.names import (
     INVERSES,
     OPTIMIZERS,
-    PROBLEMS,
     SOLVERS,
     nearest,
     parse_optimizer,

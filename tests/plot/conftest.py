@@ -56,18 +56,18 @@ def double():
 @pytest.fixture
 def unrendered(monkeypatch):
     """`figures` draws, but renders nothing: for tests of which pictures there are."""
-    monkeypatch.setattr("physgrad.plot.files._content", lambda figure, form: b"")
+    monkeypatch.setattr("physgrad.plot.files.content", lambda figure, form: b"")
 
 
 @pytest.fixture
 def vectors_only(monkeypatch):
     """`figures` renders no PNG, the slower half."""
-    real = importlib.import_module("physgrad.plot.files")._content
+    real = importlib.import_module("physgrad.plot.files").content
 
     def content(figure, form):
         return real(figure, form) if form == "svg" else b""
 
-    monkeypatch.setattr("physgrad.plot.files._content", content)
+    monkeypatch.setattr("physgrad.plot.files.content", content)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from physgrad.cards import PROBLEMS
 from physgrad.cli.checking import check_command
 from physgrad.cli.comparing import compare_command
 from physgrad.cli.exploring import explore_command
@@ -26,7 +27,7 @@ from physgrad.cli.process import (
     report,
     show_warning,
 )
-from physgrad.names import PROBLEMS, package_version
+from physgrad.names import package_version
 
 
 def main() -> NoReturn:
@@ -75,12 +76,18 @@ def commands() -> None:
 def problems_command(as_json: bool) -> int:
     """List the problems."""
     if as_json:
-        cards = {name: card._asdict() for name, card in PROBLEMS.items()}
+        cards = {name: card.document() for name, card in PROBLEMS.items()}
         document = {"schema": 1, "physgrad": package_version(), "problems": cards}
         print_text(json.dumps(document))
         return SUCCESS
     for name, card in PROBLEMS.items():
         print_text(f"{name}: {card.what}")
+        print_text(
+            f"    x has {card.entries:,} entries; a call of the simulator: {card.cost}"
+        )
+        print_text(f"    {card.teaches}")
+        for option in card.options:
+            print_text(f"    {option}")
         for inverse in card.inverses:
             print_text(f"    with a further inverse: --optimizer pg:inverse={inverse}")
     return SUCCESS

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from physgrad.cards import PROBLEMS, is_problem, parse_problem, problem_card
 from physgrad.cli.comparing import typed_start
 from physgrad.cli.loading import load
 from physgrad.cli.process import NO_SUCCESS, SUCCESS, print_text, wrong_use
 from physgrad.names import (
     INVERSES,
-    PROBLEMS,
     nearest,
     number,
     parse_optimizer,
     parse_start,
-    problem_card,
     quoted,
 )
 
@@ -81,16 +80,16 @@ def _deviation(text: str) -> float:
 
 def _check_names(name: str, start: str | None, inverse: str | None) -> None:
     """What can be refused before JAX is loaded (`ValueError`)."""
-    if ":" not in name and name not in PROBLEMS:
+    if ":" not in name and not is_problem(name):
         raise ValueError(
             f"unknown problem {quoted(name)}{nearest(name, PROBLEMS)}; your own is "
             "named MODULE:OBJECT or path/to/file.py:OBJECT"
         )
-    own = name in PROBLEMS
+    own = is_problem(name)
     if inverse is not None and own:
         _rule_name(inverse, problem_card(name).inverses)
     if start is not None and ":" not in start:
-        entries = problem_card(name).entries if own else start.count(",") + 1
+        entries = parse_problem(name).entries if own else start.count(",") + 1
         parse_start(start, entries)
 
 
@@ -119,7 +118,7 @@ def _check(
     from physgrad.loop.compiled import quick_to_compile
 
     with contextlib.redirect_stdout(sys.stderr):  # their prints are not the report
-        found = problems.get(name) if name in PROBLEMS else load(name)
+        found = problems.get(name) if is_problem(name) else load(name)
         inverses: Mapping[str, Any] = {}
         like = None
         if isinstance(found, problems.Problem):

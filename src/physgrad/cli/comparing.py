@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from physgrad.cards import NamedProblem, parse_problem
 from physgrad.cli.process import (
     NO_SUCCESS,
     SUCCESS,
@@ -22,11 +23,9 @@ from physgrad.cli.process import (
     wrong_use,
 )
 from physgrad.names import (
-    DEFAULT_OPTIMIZERS,
     Named,
     parse_optimizers,
     parse_start,
-    problem_card,
     usage,
     whole_number,
 )
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 RESULT_FILES = ("results.json", "results.npz")
 """As in `comparison.archive`, which loads JAX."""
 REPORT = "report.html"
+MOST_TYPED = 100
+"""Numbers of a start on the command line."""
 MOST_ITERATES = 10_000_000
 """Of all runs together: a few gigabytes of results."""
 
@@ -57,12 +58,15 @@ MOST_ITERATES = 10_000_000
     "optimizers",
     multiple=True,
     metavar="NAME[:key=value,...]",
-    help=f"A method; once for each.  [default: {', '.join(DEFAULT_OPTIMIZERS)}]",
+    help="A method; once for each.  [default: the problem's]",
 )
 @click.option("--start", metavar="X0,X1,...", help="x0.  [default: the problem's]")
+@click.option("--steps", metavar="N", help="Steps to do.  [default: the problem's]")
+@click.option("--size", metavar="N", help="How large it is: cells, joints, ...")
 @click.option(
-    "--steps", metavar="N", default="10", show_default=True, help="Steps to do."
+    "--noise", metavar="PART", help="Of its data: a part of their root mean square."
 )
+@click.option("--seed", metavar="N", help="Which of those that are drawn at random.")
 @click.option("--float64", is_flag=True, help="Compute in double precision.")
 @click.option("--out", metavar="DIR", help="Save results and figures in DIR.")
 @click.option(
@@ -75,18 +79,28 @@ def compare_command(
     problem: str,
     optimizers: tuple[str, ...],
     start: str | None,
-    steps: str,
+    steps: str | None,
+    size: str | None,
+    noise: str | None,
+    seed: str | None,
     float64: bool,
     out: str | None,
     report: bool,
     force: bool,
     as_json: bool,
 ) -> int:
-    """Run several methods on PROBLEM (default: toy) from one start, side by side."""
+    """Run several methods on PROBLEM (default: toy) from one start, side by side.
+
+    PROBLEM is one of those that `physgrad problems` lists, with --size, --noise and
+    --seed where it has them, or NAME:size=N,... for short.
+    """
     with wrong_use(ValueError):
-        card = problem_card(problem)
-        named = parse_optimizers(optimizers or DEFAULT_OPTIMIZERS, card.inverses)
-        x0 = None if start is None else parse_start(start, card.entries)
+        asked = parse_problem(problem, size=size, noise=noise, seed=seed)
+        card, problem = asked.card, asked.text
+        optimizers = optimizers or card.optimizers
+        named = parse_optimizers(optimizers, card.inverses)
+        x0 = None if start is None else parse_start(start, _entries(asked))
+        steps = str(card.steps) if steps is None else steps
         num_steps = _steps(steps, len(named))
     if out is not None:
         _check_folder(out, force)  # before anything runs: no hours lost
@@ -104,6 +118,16 @@ def compare_command(
     if saved and not as_json:
         print_text(f"saved in {out}: {', '.join(saved)}")
     return SUCCESS if any(run.ok for run in comparison.runs.values()) else NO_SUCCESS
+
+
+def _entries(asked: NamedProblem) -> int:
+    """How many numbers a start that is typed has."""
+    if asked.entries > MOST_TYPED:
+        raise ValueError(
+            f"--start is for up to {MOST_TYPED} entries of x, and {asked.name} has "
+            f"{asked.entries}: use physgrad.compare"
+        )
+    return asked.entries
 
 
 def _steps(text: str, runs: int) -> int:
@@ -188,7 +212,7 @@ def _command(
 ) -> str:
     """What to type for the same comparison."""
     words = ["physgrad", "compare", problem]
-    for text in optimizers or DEFAULT_OPTIMIZERS:
+    for text in optimizers:
         words += ["--optimizer", text]
     words += ["--steps", steps]
     words += [] if start is None else ["--start", start]
@@ -230,9 +254,11 @@ def _save(
 
 def _figures(comparison: Comparison) -> Mapping[str, bytes]:
     try:
-        from physgrad.plot import figures  # needs the extra "plot"
+        from physgrad import problems
+        from physgrad.plot import figures, solutions  # need the extra "plot"
 
-        return figures(comparison)
+        known = problems.get(comparison.problem or "toy")
+        return {**figures(comparison), **solutions(comparison, known)}
     except MissingExtra as error:
         complain(f"warning: no figures: {error}")
         return {}

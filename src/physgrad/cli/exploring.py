@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from physgrad.cards import PROBLEMS, is_problem, parse_problem
 from physgrad.cli.loading import load
 from physgrad.cli.process import (
     INTERRUPTS,
@@ -20,7 +21,7 @@ from physgrad.cli.process import (
     print_text,
     wrong_use,
 )
-from physgrad.names import PROBLEMS, nearest, parse_start, problem_card, quoted
+from physgrad.names import nearest, parse_start, quoted
 from physgrad.results import MissingExtra
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def explore_command(
     nothing from elsewhere. Ctrl-C ends it.
     """
     with wrong_use(ValueError):
-        if ":" not in problem and problem not in PROBLEMS:
+        if ":" not in problem and not is_problem(problem):
             raise ValueError(
                 f"unknown problem {quoted(problem)}{nearest(problem, PROBLEMS)}; your "
                 "own is named MODULE:OBJECT or path/to/file.py:OBJECT"
@@ -80,20 +81,15 @@ def explore_command(
 
 def _query(name: str, start: str | None, float64: bool) -> str:
     """The state of the first page, where the problem is known from now on."""
-    from jax.flatten_util import ravel_pytree
+    from physgrad.explorer.study import settings_of
 
-    from physgrad import problems
-    from physgrad.explorer.settings import Settings
-
-    if name not in PROBLEMS:
+    if not is_problem(name):
         _register(name, load(name), start)
     with wrong_use(ValueError):
-        if start is None:
-            flat = ravel_pytree(problems.get(name).start)[0]
-            values = tuple(float(value) for value in flat)
-        else:
-            values = parse_start(start, problem_card(name).entries)
-        return Settings(problem=name, start=values, float64=float64).query()
+        values = None
+        if start is not None:
+            values = parse_start(start, parse_problem(name).entries)
+        return settings_of(name, values, float64=float64).query()
 
 
 def _register(name: str, found: Any, start: str | None) -> None:

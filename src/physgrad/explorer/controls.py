@@ -20,15 +20,18 @@ from bokeh.models import (
     UIElement,
 )
 
+from physgrad.cards import PROBLEMS, problem_card
 from physgrad.explorer.method_row import MethodRow, size_of
 from physgrad.explorer.presets import PRESETS
 from physgrad.explorer.settings import (
     MOST_ENTRIES,
     MOST_METHODS,
+    MOST_NUMBERS,
     Formulas,
     Settings,
 )
-from physgrad.names import OPTIMIZERS, PROBLEMS, parse_optimizers, problem_card
+from physgrad.explorer.study import settings_of
+from physgrad.names import OPTIMIZERS, parse_optimizers
 from physgrad.plot.theme import WIDE, WRAP, dressed
 
 TYPED = "formulas, typed below"
@@ -58,7 +61,9 @@ class Controls:
         names = [preset.name for preset in PRESETS]
         self.preset = Select(title="Preset", options=[NOTHING, *names], **WIDE)
         self.lesson = Div(text="", **WIDE)
-        self.problem = Select(title="Problem", options=[*PROBLEMS, TYPED], **WIDE)
+        self.problem = Select(
+            title="Problem", options=[*shown_problems(), TYPED], **WIDE
+        )
         self.start = [
             NumericInput(title=f"Start x{i}", mode="float", width=90)
             for i in range(MOST_ENTRIES)
@@ -200,9 +205,7 @@ class Controls:
         self._formulas.visible = name == TYPED  # to be mended where they are refused
         if name == TYPED:
             return self._with_formulas(settings)
-        entries = problem_card(name).entries
-        start = settings.start if len(settings.start) == entries else (1.0,) * entries
-        return with_subject(settings, name, None, start)
+        return settings_of(name, float64=settings.float64)
 
     def _with_formulas(self, settings: Settings) -> Settings:
         texts = [field.value.strip() for field in self.z]
@@ -233,6 +236,11 @@ class Controls:
             return with_optimizers(settings, texts[:place] + texts[place + 1 :])
 
         return lambda: self._ask(change)
+
+
+def shown_problems() -> list[str]:
+    """The problems that are small enough for the page."""
+    return [name for name, card in PROBLEMS.items() if card.entries <= MOST_NUMBERS]
 
 
 def inverses_of(settings: Settings) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import math
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
+from physgrad.cards import parse_problem, problem_card
 from physgrad.expressions import ExpressionError, parse
 from physgrad.names import (
     DEFAULT_OPTIMIZERS,
@@ -19,7 +20,6 @@ from physgrad.names import (
     nearest,
     number,
     parse_optimizers,
-    problem_card,
     quoted,
     whole_number,
 )
@@ -127,7 +127,7 @@ class Settings:
         """Of x."""
         if self.formulas is not None:
             return self.formulas.entries
-        return problem_card(self.problem).entries
+        return parse_problem(self.problem).entries
 
     @property
     def named(self) -> dict[str, Named]:

@@ -13,12 +13,19 @@ from jax.typing import DTypeLike
 from jaxtyping import PyTree
 
 from physgrad import problems
+from physgrad.cards import parse_problem
 from physgrad.comparison.comparison import Comparison, compare
-from physgrad.explorer.settings import Formulas, Settings
+from physgrad.explorer.settings import (
+    MOST_METHODS,
+    MOST_NUMBERS,
+    Formulas,
+    Settings,
+)
 from physgrad.expressions import parse
 from physgrad.inverses.rule import Inverse
 from physgrad.loop.compiled import quick_to_compile
 from physgrad.loop.host import minimize
+from physgrad.names import parse_optimizers
 from physgrad.objective.losses import SquaredLoss
 from physgrad.objective.objective import Objective
 from physgrad.optimizer.optimizer import Optimizer
@@ -117,6 +124,32 @@ def _forget_old_programs() -> None:
     """JAX keeps what it traced for each formula; drop it now and then."""
     if _subject.cache_info().misses % KEPT == KEPT - 1:
         jax.clear_caches()
+
+
+def settings_of(
+    name: str, start: tuple[float, ...] | None = None, *, float64: bool = False
+) -> Settings:
+    """The page of a problem, with its own start and methods.
+
+    **Raises:** `ValueError` for a problem that the page does not show.
+
+    >>> settings_of("arm-reach").optimizers[-1]
+    'pg:step_size=1'
+    """
+    named = parse_problem(name)
+    card = named.card
+    if start is None and named.entries <= MOST_NUMBERS:
+        flat = ravel_pytree(problems.get(name).start)[0]
+        start = tuple(float(value) for value in flat)
+    keys = parse_optimizers(card.optimizers, card.inverses)
+    return Settings(
+        problem=name,
+        start=start or (),
+        optimizers=card.optimizers[:MOST_METHODS],
+        steps=card.steps,
+        float64=float64,
+        method=next(key for key in keys if key.startswith("pg")),
+    )
 
 
 def study(settings: Settings) -> Comparison:

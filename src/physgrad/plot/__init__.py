@@ -4,6 +4,7 @@
 - `three_spaces`: one step of each method through x -> z -> L.
 - `losses`: the loss of each run against steps or evaluations.
 - `fields`: images or lines side by side, and how they differ.
+- `solutions`: what the runs of a problem have found, drawn as what it is.
 - `spectrum`: the singular values of a Jacobian, from what `check` found.
 - `animate`: trajectories step by step, as an animated GIF.
 - `report`: a comparison as one HTML file that shows it offline (extra "app").
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from physgrad.plot.files import figures
     from physgrad.plot.loss_axes import losses
     from physgrad.plot.panels import three_spaces
+    from physgrad.plot.problem_pictures import solutions
     from physgrad.plot.report_file import report
     from physgrad.plot.singular_values import spectrum
     from physgrad.plot.trajectories import compare
@@ -39,6 +41,7 @@ __all__ = [
     "figures",
     "losses",
     "report",
+    "solutions",
     "spectrum",
     "three_spaces",
 ]
@@ -50,6 +53,7 @@ _HOME = {
     "figures": "files",
     "losses": "loss_axes",
     "report": "report_file",
+    "solutions": "problem_pictures",
     "spectrum": "singular_values",
     "three_spaces": "panels",
 }

@@ -50,7 +50,7 @@ def figures(
     checked_comparison(comparison)
     with own_settings():
         return {
-            f"{name}.{form}": _content(figure, form)
+            f"{name}.{form}": content(figure, form)
             for name, figure in _drawn(comparison, objective)
             for form in ("png", "svg")
         }
@@ -99,7 +99,8 @@ def _figure(ax: Axes) -> Figure:
     return figure
 
 
-def _content(figure: Figure, form: str) -> bytes:
+def content(figure: Figure, form: str) -> bytes:
+    """A figure as a file, "png" or "svg", the same bytes each time."""
     buffer = io.BytesIO()
     # what would differ from day to day, or name the version, stays out
     nothing = {"png": ["Software"], "svg": ["Date", "Creator"]}[form]

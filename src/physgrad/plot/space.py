@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from physgrad import problems
+from physgrad.cards import is_problem
 from physgrad.comparison.comparison import Comparison
 from physgrad.inverses.flat import leaf_name
-from physgrad.names import PROBLEMS, nearest
+from physgrad.names import nearest
 from physgrad.objective.objective import FlatObjective, Objective
 from physgrad.plot.principal import PRINCIPAL, principal_plane
 
@@ -212,11 +213,12 @@ def known_objective(
     """The objective that is given, the comparison's own, or that of its problem."""
     if objective is None:
         objective = comparison.objective
-    if objective is None and comparison.problem in PROBLEMS:
+    name = comparison.problem
+    if objective is None and name is not None and is_problem(name):
         dtype = jax.tree.leaves(comparison.start)[0].dtype
         # float64 results may be looked at while JAX is set to float32
         dtype = jax.dtypes.canonicalize_dtype(dtype)
-        objective = problems.get(comparison.problem, dtype).objective
+        objective = problems.get(name, dtype).objective
     return objective
 
 

@@ -11,13 +11,11 @@ import dataclasses
 import importlib
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from physgrad.cards import PROBLEMS, ProblemCard, parse_problem
+from physgrad.inverses.trees import in_precision
 from physgrad.loop.start import checked_start
-from physgrad.names import PROBLEMS, ProblemCard, nearest
 from physgrad.problems.problem import Problem
 
 _registered: dict[str, Problem] = {}
@@ -28,20 +26,39 @@ def names() -> tuple[str, ...]:
     return tuple(PROBLEMS)
 
 
-def get(name: str, dtype: Any = None) -> Problem:
+def get(
+    name: str,
+    dtype: Any = None,
+    *,
+    size: int | None = None,
+    noise: float | None = None,
+    seed: int | None = None,
+) -> Problem:
     """A problem by its name, in float32 or float64 (default: JAX's default float).
 
-    **Raises:** `ValueError` naming the nearest match for an unknown name; `TypeError`
-    for what is no name.
+    **Arguments:**
+
+    - `name`: one of `names`, or with settings as on the command line, such as
+        "heat-source:size=32,seed=1".
+    - `size`, `noise`, `seed`: of problems that have them; noise is a standard
+        deviation, as a part of the root mean square of the data.
+
+    **Raises:** `ValueError` naming the nearest match for an unknown name, or a setting
+    that the problem does not have or cannot take; `TypeError` for what is no name.
+
+    >>> import physgrad as pg
+    >>> pg.problems.get("heat-source", size=16, seed=1).name
+    'heat-source:size=16,seed=1'
     """
     if not isinstance(name, str):
         raise TypeError(f"the name of a problem must be text, got {name!r}")
-    if name not in PROBLEMS:
-        raise ValueError(f"unknown problem {name!r}{nearest(name, PROBLEMS)}")
-    if name in _registered:
-        return _in_dtype(_registered[name], dtype)
-    module = importlib.import_module(f"physgrad.problems.{name.replace('-', '_')}")
-    return module.problem(dtype)
+    named = parse_problem(name, size=size, noise=noise, seed=seed)
+    if named.name in _registered:
+        return _in_dtype(_registered[named.name], dtype)
+    home = named.name.replace("-", "_")
+    module = importlib.import_module(f"physgrad.problems.{home}")
+    problem = module.problem(dtype, **named.settings)
+    return dataclasses.replace(problem, name=named.text)
 
 
 def register(problem: Problem, what: str = "a problem of yours") -> None:
@@ -79,14 +96,8 @@ def _in_dtype(problem: Problem, dtype: Any) -> Problem:
     """The problem with its floating arrays, but for those in closures, in a dtype."""
     if dtype is None:
         return problem
-
-    def cast(leaf: Any) -> Any:
-        # NumPy's become JAX's
-        return jnp.asarray(leaf, dtype) if eqx.is_inexact_array(leaf) else leaf
-
-    objective, start, solution, direction = jax.tree.map(
-        cast,
-        (problem.objective, problem.start, problem.solution, problem.direction),
+    objective, start, solution, direction = in_precision(
+        (problem.objective, problem.start, problem.solution, problem.direction), dtype
     )
     return dataclasses.replace(
         problem,
