@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from physgrad.cards import PROBLEMS
+from physgrad.cli.beginning import init_command
 from physgrad.cli.checking import check_command
 from physgrad.cli.comparing import compare_command
 from physgrad.cli.exploring import explore_command
@@ -73,8 +74,14 @@ def commands() -> None:
 
 @commands.command("problems")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def problems_command(as_json: bool) -> int:
-    """List the problems."""
+@click.option("--schema", is_flag=True, help="Print the JSON schema of problem files.")
+def problems_command(as_json: bool, schema: bool) -> int:
+    """List the problems, with size, cost and what each teaches."""
+    if schema:
+        from physgrad.problems.problem_schema import problem_schema
+
+        print_text(json.dumps(problem_schema(), indent=2))
+        return SUCCESS
     if as_json:
         cards = {name: card.document() for name, card in PROBLEMS.items()}
         document = {"schema": 1, "physgrad": package_version(), "problems": cards}
@@ -96,3 +103,4 @@ def problems_command(as_json: bool) -> int:
 commands.add_command(compare_command)
 commands.add_command(check_command)
 commands.add_command(explore_command)
+commands.add_command(init_command)

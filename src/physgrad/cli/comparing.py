@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from physgrad.cards import NamedProblem, parse_problem
 from physgrad.cli.process import (
     NO_SUCCESS,
     SUCCESS,
@@ -22,10 +21,10 @@ from physgrad.cli.process import (
     uninterrupted,
     wrong_use,
 )
+from physgrad.cli.subject import Subject, subject_of
 from physgrad.names import (
     Named,
     parse_optimizers,
-    parse_start,
     usage,
     whole_number,
 )
@@ -36,12 +35,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from physgrad.comparison.comparison import Comparison
+    from physgrad.problems.problem import Problem
 
 RESULT_FILES = ("results.json", "results.npz")
 """As in `comparison.archive`, which loads JAX."""
 REPORT = "report.html"
-MOST_TYPED = 100
-"""Numbers of a start on the command line."""
+MOST_NUMBERS = 200_000_000
+"""Entries of x in all iterates of all runs together: a few gigabytes of memory."""
 MOST_ITERATES = 10_000_000
 """Of all runs together: a few gigabytes of results."""
 
@@ -92,42 +92,35 @@ def compare_command(
     """Run several methods on PROBLEM (default: toy) from one start, side by side.
 
     PROBLEM is one of those that `physgrad problems` lists, with --size, --noise and
-    --seed where it has them, or NAME:size=N,... for short.
+    --seed where it has them, or NAME:size=N,... for short; a problem file, FILE.toml
+    (`physgrad init` writes one); or path/to/file.py:OBJECT or MODULE:OBJECT, a Problem,
+    or an Objective with --start.
     """
     with wrong_use(ValueError):
-        asked = parse_problem(problem, size=size, noise=noise, seed=seed)
-        card, problem = asked.card, asked.text
-        optimizers = optimizers or card.optimizers
-        named = parse_optimizers(optimizers, card.inverses)
-        x0 = None if start is None else parse_start(start, _entries(asked))
-        steps = str(card.steps) if steps is None else steps
+        settings = {"size": size, "noise": noise, "seed": seed}
+        subject = subject_of(problem, settings, start)
+        optimizers = optimizers or subject.optimizers
+        named = parse_optimizers(optimizers, subject.inverses)
+        steps = str(subject.steps) if steps is None else steps
         num_steps = _steps(steps, len(named))
     if out is not None:
         _check_folder(out, force)  # before anything runs: no hours lost
     elif report:
         raise click.UsageError("--report needs a folder to write in: add --out DIR")
-    command = _command(problem, optimizers, start, steps, float64) if report else None
+    float64 = float64 or subject.float64
+    command = None
     if report:
+        command = _command(subject.text, optimizers, start, steps, float64)
         _load_report()
-    comparison = _compare(problem, named, x0, num_steps, float64)
+    found, comparison = _compare(subject, named, num_steps, float64)
     try:
         with uninterrupted():
-            saved = [] if out is None else _save(comparison, out, force, command)
+            saved = [] if out is None else _save(comparison, found, out, force, command)
     finally:  # what was computed is shown, whatever the disk says
         print_text(comparison.to_json() if as_json else _text(comparison))
     if saved and not as_json:
         print_text(f"saved in {out}: {', '.join(saved)}")
     return SUCCESS if any(run.ok for run in comparison.runs.values()) else NO_SUCCESS
-
-
-def _entries(asked: NamedProblem) -> int:
-    """How many numbers a start that is typed has."""
-    if asked.entries > MOST_TYPED:
-        raise ValueError(
-            f"--start is for up to {MOST_TYPED} entries of x, and {asked.name} has "
-            f"{asked.entries}: use physgrad.compare"
-        )
-    return asked.entries
 
 
 def _steps(text: str, runs: int) -> int:
@@ -142,32 +135,32 @@ def _steps(text: str, runs: int) -> int:
 
 
 def _compare(
-    name: str,
+    subject: Subject,
     named: Mapping[str, Named],
-    start: tuple[float, ...] | None,
     num_steps: int,
     float64: bool,
-) -> Comparison:
+) -> tuple[Problem, Comparison]:
     """Call the library; what it refuses here is what the user asked for."""
     import jax
 
     if float64:
         jax.config.update("jax_enable_x64", True)  # before any array is made
 
-    from physgrad import problems
     from physgrad.comparison.comparison import compare
     from physgrad.loop.compiled import quick_to_compile
     from physgrad.optimizers.named import named_optimizer, named_words
 
-    problem = problems.get(name)
+    problem = subject.build()
     with wrong_use(ValueError, TypeError, MissingExtra):
         optimizers = {
             key: named_optimizer(one, problem.inverses) for key, one in named.items()
         }
-    with wrong_use(ValueError), quick_to_compile():
+    with wrong_use(ValueError, TypeError), quick_to_compile():
+        x0 = typed_start(problem.start, subject.start)
+        _check_numbers(x0, num_steps, len(named))
         comparison = compare(
             problem.objective,
-            typed_start(problem.start, start),
+            x0,
             optimizers,
             num_steps,
             problem=problem.name,
@@ -175,7 +168,20 @@ def _compare(
             direction=problem.direction,
         )
     described = {**comparison.optimizers, **named_words(named)}
-    return dataclasses.replace(comparison, optimizers=described)
+    return problem, dataclasses.replace(comparison, optimizers=described)
+
+
+def _check_numbers(x0: Any, steps: int, runs: int) -> None:
+    """Refuse more iterates than memory is likely to hold (`ValueError`)."""
+    import jax
+
+    entries = sum(leaf.size for leaf in jax.tree.leaves(x0))
+    if entries * (steps + 1) * runs > MOST_NUMBERS:
+        raise ValueError(
+            f"--steps {steps} of {runs} optimizers with {entries:,} entries of x would "
+            f"record more than {MOST_NUMBERS:,} numbers: ask for fewer, or use "
+            "physgrad.minimize(..., record_every=...)"
+        )
 
 
 def typed_start(like: Any, values: tuple[float, ...] | None) -> Any:
@@ -186,6 +192,11 @@ def typed_start(like: Any, values: tuple[float, ...] | None) -> Any:
     if values is None:
         return like
     flat, unravel = ravel_pytree(like)
+    if len(values) != flat.size:
+        raise ValueError(
+            f"--start must be {flat.size} finite numbers separated by commas, got "
+            f"{len(values)}"
+        )
     for value in values:
         if abs(value) > float(jnp.finfo(flat.dtype).max):
             raise ValueError(
@@ -228,7 +239,11 @@ def _load_report() -> Any:
 
 
 def _save(
-    comparison: Comparison, out: str, force: bool, command: str | None
+    comparison: Comparison,
+    problem: Problem,
+    out: str,
+    force: bool,
+    command: str | None,
 ) -> list[str]:
     """Save results and figures in one piece; the names of the files.
 
@@ -238,7 +253,7 @@ def _save(
 
     figures: dict[str, bytes] = {}
     try:
-        figures |= _figures(comparison)
+        figures |= _figures(comparison, problem)
         if command is not None:
             page = _load_report()(comparison, command=command)
             figures[REPORT] = page.encode()
@@ -252,13 +267,11 @@ def _save(
     return [*RESULT_FILES, *figures]
 
 
-def _figures(comparison: Comparison) -> Mapping[str, bytes]:
+def _figures(comparison: Comparison, problem: Problem) -> Mapping[str, bytes]:
     try:
-        from physgrad import problems
         from physgrad.plot import figures, solutions  # need the extra "plot"
 
-        known = problems.get(comparison.problem or "toy")
-        return {**figures(comparison), **solutions(comparison, known)}
+        return {**figures(comparison), **solutions(comparison, problem)}
     except MissingExtra as error:
         complain(f"warning: no figures: {error}")
         return {}
