@@ -53,7 +53,7 @@ nitpicky = True
 # Notebooks: always executed, so that every number is of this version.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300
 nb_merge_streams = True
 # A picture is drawn as lines; where a cell also has text, the text is for terminals.
 nb_mime_priority_overrides = [("*", "image/svg+xml", 5)]

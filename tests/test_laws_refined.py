@@ -123,7 +123,7 @@ def test_an_inverse_knows_the_accuracy_of_its_simulator():
                 *(x0, 5),
                 progress=False,
             )
-            for accuracy in (0.0, 1e-5)
+            for accuracy in (None, 1e-5)
         ]
         assert runs[0].result is pg.Result.inverse_failed
         assert runs[1].ok

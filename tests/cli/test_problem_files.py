@@ -6,6 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -36,6 +37,8 @@ steps = 2
 def no_types_checked(monkeypatch):
     """As the user has it: what a file holds may be of any type."""
     monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+    yield
+    jax.config.update("jax_enable_x64", False)  # a file may ask for it
 
 
 @pytest.fixture

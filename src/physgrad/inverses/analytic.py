@@ -18,7 +18,7 @@ from physgrad.inverses.certificate import certificate_tolerance, certify, round_
 from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, FlatMap, Scalar, call_user, leaf_name
 from physgrad.inverses.rule import Inverse, Metric, PullBack
-from physgrad.inverses.settings import brief, flag, not_negative
+from physgrad.inverses.settings import brief, flag, not_negative, optional
 from physgrad.inverses.state import State
 from physgrad.inverses.target import implicitly
 
@@ -70,8 +70,10 @@ class AnalyticInverse(Inverse):
     """Whether the function returns all preimages."""
     implicit: bool = eqx.field(converter=flag("implicit"), static=True, default=False)
     """Whether derivatives are those of the implicit function."""
-    accuracy: Scalar = eqx.field(converter=not_negative("accuracy"), default=0.0)
-    """Of simulator and formula, relative to the size of z."""
+    accuracy: Scalar | None = eqx.field(
+        converter=optional(not_negative("accuracy")), default=None
+    )
+    """Of simulator and formula, relative to the size of z; None: rounding."""
 
     def __check_init__(self) -> None:
         takes_state(self.function)

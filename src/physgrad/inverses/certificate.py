@@ -44,7 +44,7 @@ def certificate_tolerance(
     z_target: Flat,
     state: State,
     rtol: Scalar | float,
-    accuracy: Scalar | float = 0.0,
+    accuracy: Scalar | None = None,
 ) -> Float[Array, " leaves"]:
     """rtol |z~ - z| + max(16 eps, accuracy) scale, for each leaf of z.
 
@@ -60,14 +60,16 @@ def certificate_tolerance(
 
 
 def rounding(
-    size: Float[Array, " leaves"], state: State, accuracy: Scalar | float = 0.0
+    size: Float[Array, " leaves"], state: State, accuracy: Scalar | None = None
 ) -> Float[Array, " leaves"]:
     """16 eps scale, or more where an accuracy says so: what each leaf of z may be off.
 
     `size`: |z~| in each leaf.
     """
-    part = jnp.maximum(ROUNDING * jnp.finfo(size.dtype).eps, accuracy)
-    return part.astype(size.dtype) * jnp.maximum(size, state.scale)
+    part = ROUNDING * jnp.finfo(size.dtype).eps
+    if accuracy is not None:
+        part = jnp.maximum(part, accuracy).astype(size.dtype)
+    return part * jnp.maximum(size, state.scale)
 
 
 def certify(
@@ -245,7 +247,7 @@ def _far_apart(
 
 
 def round_trip(
-    forward: FlatMap, x: Flat, state: State, accuracy: Scalar | float = 0.0
+    forward: FlatMap, x: Flat, state: State, accuracy: Scalar | None = None
 ) -> PullBack:
     """Certify P^-1(P(x0)) = x0, before the first step.
 
@@ -253,8 +255,9 @@ def round_trip(
     `accuracy`: this catches a formula that is wrong, its later certificates one that is
     inexact.
     """
-    eps = jnp.finfo(state.z.dtype).eps
-    rtol = jnp.maximum(jnp.sqrt(eps), accuracy).astype(state.z.dtype)
+    rtol = jnp.sqrt(jnp.finfo(state.z.dtype).eps)
+    if accuracy is not None:
+        rtol = jnp.maximum(rtol, accuracy).astype(state.z.dtype)
     tolerance = rtol * jnp.maximum(largest_by_leaf(forward, state.z), state.scale)
     answer = certify(forward, x, state.z, state, tolerance)
     at_start = {

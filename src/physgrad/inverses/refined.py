@@ -23,7 +23,7 @@ from physgrad.inverses.certificate import (
 from physgrad.inverses.evaluations import Evaluations
 from physgrad.inverses.flat import Flat, FlatMap, Scalar, largest_by_leaf
 from physgrad.inverses.rule import Inverse, Metric, PullBack
-from physgrad.inverses.settings import not_negative, whole_number
+from physgrad.inverses.settings import not_negative, optional, whole_number
 from physgrad.inverses.state import State
 from physgrad.inverses.target import implicitly
 
@@ -89,8 +89,10 @@ class RefinedInverse(Inverse):
     )
     """Refinements in one pull-back, at most."""
 
-    accuracy: Scalar = eqx.field(converter=not_negative("accuracy"), default=0.0)
-    """Of simulator and formula, relative to the size of z."""
+    accuracy: Scalar | None = eqx.field(
+        converter=optional(not_negative("accuracy")), default=None
+    )
+    """Of simulator and formula, relative to the size of z; None: rounding."""
 
     def __check_init__(self) -> None:
         takes_state(self.function)

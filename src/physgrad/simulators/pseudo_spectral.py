@@ -104,7 +104,7 @@ def nonlinear_waves(
     flow = NonlinearWaves(steps, basis, exponential_step(back, -dt), turned)
     # what waves that are lost still make of z is not to be had
     damped = bool(np.any(damping > 0))
-    accuracy = 1 / gain if damped else 0.0
+    accuracy = 1 / gain if damped else None
     backwards = RefinedInverse(RunBackwards(flow, turned.known), accuracy=accuracy)
     if not damped:
         return Simulator(forward, backwards)

@@ -96,7 +96,7 @@ def planar_arm(lengths: Any) -> Simulator:
     **The inverse** of two joints is exact: of both elbows, and all turns, the nearest
     to x; where the hand cannot reach there is none, so `inverse_failed`, and the
     message says to shorten the step. At full stretch the elbows meet, and the Jacobian
-    is singular. Of more joints it is the default: numerical, the posture nearest to x,
+    is singular. Of more joints it is the default: numerical, a posture near x,
     damped where that fails.
 
     **Arguments:** `lengths`: of the links, shoulder first, positive; one for each
@@ -127,7 +127,7 @@ def spatial_arm(lengths: Any, axes: str | None = None) -> Simulator:
 
     **The inverse** of joints about "zyy" is exact: the shoulder to the front or the
     back, the elbow up or down, and all turns, the nearest to x; out of reach there is
-    none, so `inverse_failed`. Of others it is the default: numerical, the posture
+    none, so `inverse_failed`. Of others it is the default: numerical, a posture
     nearest to x, damped where that fails.
 
     **Arguments:**
