@@ -136,9 +136,9 @@ def test_out_of_reach_is_named():
 
 def test_steps_that_are_too_long_for_the_data_are_named():
     water = S.korteweg_de_vries(64, 20.0, steps=20)
-    objective = pg.Objective(water, pg.SquaredLoss(jnp.zeros(64)))
+    objective = pg.Objective(water.forward, pg.SquaredLoss(jnp.zeros(64)))
     with pytest.raises(ValueError, match="not finite at x0"):
-        pg.minimize(objective, pg.PhysicalGradient(1.0), 30 * jnp.sin(jnp.arange(64.0)))
+        pg.minimize(objective, pg.GradientDescent(1.0), 30 * jnp.sin(jnp.arange(64.0)))
 
 
 def test_ground_that_is_not_positive_has_no_pressure():

@@ -26,6 +26,9 @@ class State(eqx.Module):
     scales: tuple[Float[Array, " leaves"], ...]
     """Rounding scale max(|z|, |J| |x|) at the start, for each leaf of z: of the whole
     map, then of each link."""
+    slopes: tuple[Float[Array, " leaves"], ...]
+    """|J t| / |t| for each leaf of z, of the same maps, where a run starts at x0 = 0,
+    so that |J| |x0| says nothing; zero where it does not."""
     gain: Float[Array, " maps"]
     """Largest |J t| / |t| seen so far: of the whole map, then of each link."""
 
@@ -48,11 +51,11 @@ class State(eqx.Module):
         """The state between space `index` and the next one, as its own rule sees it."""
         pick = slice(index + 1, index + 2) if len(self.spaces) > 2 else slice(0, 1)
         between = self.spaces[index : index + 2]
-        return State(between, self.scales[pick], self.gain[pick])
+        return State(between, self.scales[pick], self.slopes[pick], self.gain[pick])
 
     def move(self, spaces: tuple[Flat, ...]) -> State:
         """The state at another point of the same run."""
-        return State(spaces, self.scales, self.gain)
+        return State(spaces, self.scales, self.slopes, self.gain)
 
     def pulled_to(self, spaces: tuple[Flat, ...], found: Scalar | None = None) -> State:
         """The state at a point that was pulled back: its secants add to the gain.
@@ -66,7 +69,8 @@ class State(eqx.Module):
         else:
             steps = [found]
         # fmax: a step to NaN is undone by the loop, and must not spoil the gain
-        return State(spaces, self.scales, jnp.fmax(self.gain, jnp.stack(steps)))
+        gain = jnp.fmax(self.gain, jnp.stack(steps))
+        return State(spaces, self.scales, self.slopes, gain)
 
 
 def secant(dx: Scalar, dz: Scalar) -> Scalar:
@@ -84,18 +88,20 @@ def _stretches(spaces: tuple[Flat, ...]) -> list[tuple[int, int]]:
 def start_state(forward: FlatMap, x: Flat) -> State:
     """The state at the start of a run, with the scale and gain of each map."""
     spaces = forward.spaces(x)
-    fixed, scales, gains = lax.stop_gradient(spaces), [], []
-    for i, j in _stretches(spaces):
-        scale, gain = scale_and_gain(forward.part(i, j), fixed[i], fixed[j])
-        scales.append(scale)
-        gains.append(gain)
-    return State(spaces, tuple(scales), jnp.stack(gains))
+    fixed = lax.stop_gradient(spaces)
+    sizes = [
+        _sizes_at_start(forward.part(i, j), fixed[i], fixed[j])
+        for i, j in _stretches(spaces)
+    ]
+    scales, slopes, gains = zip(*sizes, strict=True)
+    return State(spaces, scales, slopes, jnp.stack(gains))
 
 
-def scale_and_gain(
+def _sizes_at_start(
     forward: FlatMap, x: Flat, z: Flat
-) -> tuple[Float[Array, " leaves"], Scalar]:
-    """max(|z|, |J| |x|) for each leaf of z, and |J t| / |t|: from two tangents like x.
+) -> tuple[Float[Array, " leaves"], Float[Array, " leaves"], Scalar]:
+    """max(|z|, |J| |x|) for each leaf of z, |J t| / |t| for each where x is zero, and
+    the largest of these: from two tangents like x.
 
     The signs differ, so that two columns of J cannot cancel in both tangents. By
     finite differences: a size is wanted, not a derivative, and the simulator may have
@@ -111,4 +117,5 @@ def scale_and_gain(
     image = jnp.max(jnp.where(jnp.isfinite(images), jnp.abs(images), 0.0), axis=0)
     reach = jnp.where(moves, image, 0.0)
     scale = largest_by_leaf(forward, jnp.fmax(jnp.abs(z), reach))
-    return scale, largest(image) / largest(size)
+    slope = largest_by_leaf(forward, image) / largest(size)
+    return scale, jnp.where(moves, 0.0, slope), largest(image) / largest(size)
