@@ -9,10 +9,11 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test thorough lint types docs bench lock clean
+.PHONY: help demo test thorough lint types docs bench experiments experiments-quick \
+	lock clean
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 
 demo: $(INSTALLED) ## compare the methods on the toy problem: a table, and figures in demo/
 	$(BIN)/physgrad compare --out demo --force
@@ -36,6 +37,12 @@ docs: $(INSTALLED) ## build the documentation, tutorials included: docs/_build/h
 
 bench: $(INSTALLED) ## run the benchmarks, each against a peer
 	$(BIN)/python benchmarks/run.py
+
+experiments: $(INSTALLED) ## run the studies, and write their tables; goes on where it was
+	$(BIN)/python experiments/run.py
+
+experiments-quick: $(INSTALLED) ## do the studies run? few and small cases
+	$(BIN)/python experiments/run.py --quick
 
 lock: $(INSTALLED) ## bring requirements.lock up to date with pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --all-extras --output-file requirements.lock \

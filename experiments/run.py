@@ -1,0 +1,78 @@
+"""Run the studies, each in a process of its own, and write what they found.
+
+python experiments/run.py [--quick] [--only NAME] [--anew]
+
+A study is a list of cases. What a case has found is kept in .cache/experiments as soon
+as it is known, so that a run that was cut off goes on where it was; a study that has
+changed begins anew. The tables go to docs/experiments/results, with date and machine;
+those of --quick to the screen alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from store import Store
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "docs" / "experiments" / "results"
+STUDIES = {
+    "heat": "Where was the heat?",
+    "spiral": "A thousand starts on a spiral",
+}
+
+
+def main() -> int:
+    """Run what is asked for; 1 if a study broke."""
+    parser = argparse.ArgumentParser(description="Run the studies of physgrad.")
+    parser.add_argument("--only", choices=list(STUDIES), help="run this one only")
+    parser.add_argument("--quick", action="store_true", help="few and small cases")
+    parser.add_argument("--anew", action="store_true", help="forget what was found")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        _study(options.only, options.quick, options.anew)
+        return 0
+    names = [options.only] if options.only else list(STUDIES)
+    broken = [name for name in names if not _process(name, options)]
+    if broken:
+        print(f"BROKEN: {', '.join(broken)}", file=sys.stderr)
+    return int(bool(broken))
+
+
+def _process(name: str, options: argparse.Namespace) -> bool:
+    """Whether a study in a process of its own came to its end."""
+    command = [sys.executable, __file__, "--inside", "--only", name]
+    command += ["--quick"] * options.quick + ["--anew"] * options.anew
+    environment = {**os.environ, "JAX_ENABLE_X64": "1"}
+    return subprocess.run(command, env=environment).returncode == 0
+
+
+def _study(name: str, quick: bool, anew: bool) -> None:
+    """Run the cases that are missing, and report."""
+    study = importlib.import_module(name)
+    store = Store(name, quick, anew)
+    cases = study.cases(quick)
+    print(f"## {STUDIES[name]}\n", flush=True)
+    for number, (key, case) in enumerate(cases.items(), 1):
+        if key in store:
+            continue
+        began = time.perf_counter()
+        store[key] = study.run(**case)
+        seconds = time.perf_counter() - began
+        print(f"{number}/{len(cases)} {key}: {seconds:.1f} s", file=sys.stderr)
+    text = study.report({key: store[key] for key in cases}, quick)
+    print(text, flush=True)
+    if not quick:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / f"{name}.md").write_text(store.machine() + "\n\n" + text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What the cases of a study have found, kept on the disk as soon as it is known."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+CACHE = HERE.parent / ".cache" / "experiments"
+PACKAGES = ("physgrad", "jax", "optax", "numpy")
+
+
+class Store:
+    """Key of a case to what it found, a dict of numbers, lists and text."""
+
+    def __init__(self, study: str, quick: bool, anew: bool):
+        sources = [HERE / f"{study}.py", HERE / "methods.py"]
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+        name = f"{study}{'-quick' if quick else ''}-{digest.hexdigest()[:12]}.json"
+        self.path = CACHE / name
+        CACHE.mkdir(parents=True, exist_ok=True)
+        known = self.path.exists() and not anew
+        self.found: dict[str, Any] = json.loads(self.path.read_text()) if known else {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.found
+
+    def __getitem__(self, key: str) -> Any:
+        return self.found[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.found[key] = value
+        new = self.path.with_suffix(".tmp")
+        new.write_text(json.dumps(self.found))
+        os.replace(new, self.path)
+
+    @staticmethod
+    def machine() -> str:
+        """Date, machine and versions, in one line."""
+        packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+        return (
+            f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
+            f"{sys.platform}, Python {platform.python_version()}, {packages}, float64."
+        )
