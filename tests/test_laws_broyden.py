@@ -86,10 +86,10 @@ def test_what_it_has_learned_saves_calls():
     calls = []
     for inverse in (None, pg.Ladder([pg.BroydenInverse()])):
         objective = objective_of(function, target, jnp.float32, inverse)
-        run = pg.minimize(objective, pg.PhysicalGradient(0.1), x0, 10)
+        run = pg.minimize(objective, pg.PhysicalGradient(0.1), x0, 20)
         assert run.result == "completed"
         calls.append(run.evaluations["forward"])
-    assert calls[0] < 0.8 * calls[1]
+    assert calls[0] < 0.7 * calls[1]
 
 
 def test_out_of_range_the_nearest_point_is_taken(dtype):
