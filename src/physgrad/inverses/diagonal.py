@@ -48,8 +48,9 @@ class DiagonalInverse(Inverse):
 
     With `noise` the certificate promises what `RegularizedInverse` does, that the
     squared misfits sum up to no more than the noise may; without, nothing. Noise is to
-    be of one size: a loss that weights entries differently ends a run with noise as
-    `inverse_failed`.
+    be of one size: where the metric weights entries differently, or cannot be told to
+    weight them alike (a later simulator of a chain gives it), a run ends as
+    `inverse_failed`, but for a noise of zero.
 
     **Arguments:**
 
@@ -60,12 +61,14 @@ class DiagonalInverse(Inverse):
         (2) of x.
 
     **Raises:** `ValueError` for gains of another shape, a noise below zero or an
-    unknown operator; when used, where a later simulator of a chain gives the metric and
-    the noise is not zero.
+    unknown operator.
 
     >>> import jax.numpy as jnp, physgrad as pg
-    >>> heat = pg.simulators.diffusion((32,), duration=0.01, noise=1e-3)
-    >>> isinstance(heat.inverse, pg.DiagonalInverse)
+    >>> heat = pg.simulators.diffusion((32,), duration=0.01)     # has this inverse
+    >>> warm = jnp.cos(2 * jnp.pi * jnp.arange(32) / 32)
+    >>> objective = pg.Objective(heat, pg.SquaredLoss(heat(warm)))
+    >>> run = pg.minimize(objective, pg.PhysicalGradient(1.0), 0 * warm, num_steps=1)
+    >>> print(jnp.abs(run.x - warm).max() < 1e-4)
     True
 
     **Source:** Vogel, Computational Methods for Inverse Problems, 2002, sections 1.2
@@ -104,7 +107,7 @@ class DiagonalInverse(Inverse):
         self.gains = jnp.asarray(gains)
         self.noise = optional(not_negative("noise"))(noise)
         with np.errstate(divide="ignore"):
-            steepness = 2 * PENALTIES.index(operator) * np.log(basis.squares) / 2
+            steepness = PENALTIES.index(operator) * np.log(basis.squares)
         ratios = 2 * jnp.log(jnp.abs(self.gains)) - steepness
         top = jnp.max(jnp.where(ratios < jnp.inf, ratios, -jnp.inf))
         self.log_ratios = jnp.linspace(top - _depth(ratios.dtype), top, CLASSES)
@@ -200,16 +203,16 @@ class DiagonalInverse(Inverse):
         return PredictiveRisk(jnp.ones(z.shape, bool), jnp.full_like(z, level))
 
     def _size(self, metric: Metric) -> tuple[Scalar | float, Bool[Array, ""]]:
-        """The weight of all entries in the metric, and whether that is one."""
-        if self.noise is None or not isinstance(
-            metric.factor, lx.DiagonalLinearOperator
-        ):
+        """The weight of all entries in the metric, and whether one will do for all."""
+        exact = jnp.asarray(False) if self.noise is None else self.noise == 0
+        if isinstance(metric.factor, lx.IdentityLinearOperator):
             return 1.0, jnp.asarray(True)
+        if not isinstance(metric.factor, lx.DiagonalLinearOperator):
+            return 1.0, exact
         weights = metric.factor.diagonal**2
         most = jnp.max(weights)
-        eps = jnp.finfo(weights.dtype).eps
-        even = jnp.max(jnp.abs(weights - most)) <= ROUNDING * eps * most
-        return most, even | (self.noise == 0)
+        apart = jnp.max(jnp.abs(weights - most))
+        return most, exact | (apart <= 4 * jnp.finfo(weights.dtype).eps * most)
 
     def _certified(
         self,
