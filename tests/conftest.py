@@ -70,7 +70,7 @@ THOROUGH = [
     r"test_laws_(round_trips|newton_steps).*float32",
     r"test_(doctor.py|bad_inverses).*float32",
     r"test_laws_bijections.*float64",
-    r"test_laws_simulators.*\[(?!diffusion|exp|pendulum|planar_arm-|poisson)\w+-float32",
+    r"laws_simulators.*\[(?!diffusion|exp|pendulum|planar_arm-|poisson)\w+-float32",
     r"test_problems.*\[(navier|burgers|kdv|darcy|kepler|poisson|heat-source)",
     r"test_problems.*\[(oscillators|pendulum|wave|conductivity)",
     r"beyond_the_horizon",

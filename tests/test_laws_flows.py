@@ -13,7 +13,7 @@ import pytest
 from ready_simulators import S, pair, smooth
 
 import physgrad as pg
-from physgrad.simulators.exponential import exponential_step
+from physgrad.simulators.exponential import exponential_integrator
 from physgrad.simulators.rollout import advance
 
 
@@ -42,7 +42,7 @@ def apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("linear", [-1.5, 2.0j, 0.0, -40.0, 30.0j, -1 + 5.0j])
-def test_exponential_steps_are_of_fourth_order(linear):
+def test_exponential_integrators_are_of_fourth_order(linear):
     """u' = L u + u^2 has a solution: u = L e^Lt / (L / u0 + 1 - e^Lt)."""
     value, time = complex(linear), 0.8
     start = 0.3 + 0.1j if value.imag else 0.3
@@ -52,7 +52,7 @@ def test_exponential_steps_are_of_fourth_order(linear):
     values = np.array([value if value.imag else value.real])
 
     def error(steps: int) -> float:
-        one = exponential_step(values, time / steps)
+        one = exponential_integrator(values, time / steps)
         u = jnp.asarray([start])
         end = jax.jit(lambda u: advance(lambda u: one(u, jnp.square), u, steps))(u)
         return float(jnp.abs(end[0] - exact))
@@ -63,7 +63,7 @@ def test_exponential_steps_are_of_fourth_order(linear):
 
 def test_waves_without_a_linear_part_take_no_contour():
     """L = 0 is plain Runge-Kutta: the weights are 1/6, 1/3, 1/3, 1/6."""
-    one = exponential_step(np.zeros(1), 0.6)
+    one = exponential_integrator(np.zeros(1), 0.6)
     weights = [one.first, one.middle / 2, one.middle / 2, one.last]
     np.testing.assert_allclose(np.ravel(weights), 0.6 / 6 * np.array([1, 1, 1, 1]))
 

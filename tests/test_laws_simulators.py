@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 from ready_simulators import READY
 
 import physgrad as pg
@@ -112,9 +111,3 @@ def test_a_state_of_another_shape_is_refused():
             continue  # any shape will do
         with pytest.raises(ValueError, match="must have the shape"):
             jax.eval_shape(ready.make(), jnp.zeros((*x.shape, 2)))
-
-
-def test_states_ravel():
-    """Each x is one array, which pictures and files can hold."""
-    for ready in READY:
-        assert ravel_pytree(jnp.asarray(ready.start, float))[0].size >= 2

@@ -57,8 +57,9 @@ def test_the_solution_is_known_to_the_loss_and_a_fixed_point(name):
         start = problem.start
         assert start.dtype == jnp.float64
         assert float(problem.objective(start)) > 0
-        scales = problem.scales
-        assert scales["x"] >= 0
+        known = start if problem.solution is None else problem.solution
+        size = np.sqrt(np.mean(np.square(known)))
+        np.testing.assert_allclose(problem.scales["x"], size)
         if problem.solution is None:
             return
         assert problem.solution.shape == start.shape

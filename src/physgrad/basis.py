@@ -143,8 +143,7 @@ class Basis(eqx.Module):
 def cosines(field: Array, axis: int) -> Array:
     """The orthonormal cosine transform (type 2) along an axis, by that of its mirror.
 
-    Half of the time of `jax.scipy.fft.dct`, which gathers, and a third of its compile
-    time.
+    Quicker than `jax.scipy.fft.dct`, which gathers, and soon compiled.
 
     >>> import jax.numpy as jnp
     >>> print(cosines(jnp.ones(4), 0).round(4) + 0.0)

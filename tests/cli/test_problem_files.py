@@ -65,7 +65,7 @@ def test_a_file_runs_with_data_of_each_kind(here, folder, target):
     code, out, err = here("compare", path, "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)
-    assert (found["problem"], found["steps"]) == (path, 2) or found["steps"] == 2
+    assert (found["problem"], found["steps"]) == ("p.toml", 2)
     assert found["runs"]["pg"]["losses"][-1] < 1e-8
 
 
@@ -101,7 +101,6 @@ def test_the_command_line_wins_over_the_file(here, folder):
         ("steps = 2", "stps = 2", "did you mean 'steps'"),
         ("steps = 2", "float64 = 1", "run.float64: must be true or false"),
         ("steps = 2", "steps = 2\nsteps = 3", "is no TOML"),
-        ("[1]", "[1]", None),
         ('["pg:step_size=1"]', "[]", "run.optimizers: must be a list"),
         ('["pg:step_size=1"]', '["pgg"]', "unknown optimizer 'pgg'"),
         ('"data.csv"', '"nope.csv"', "cannot read"),
@@ -124,11 +123,9 @@ def test_the_command_line_wins_over_the_file(here, folder):
         ("[simulator]", "seed = 3\n[simulator]", "seed: unknown"),
         ("[run]", "[solution]\nx = [1, 2]\n[run]", "solution must have 8 entries"),
     ],
-    ids=map(str, range(38)),
+    ids=map(str, range(37)),
 )
 def test_what_is_wrong_is_said_in_one_line(here, folder, old, new, said):
-    if said is None:
-        return
     path = changed(folder, old, new)
     code, out, err = here("compare", path)
     assert code == (3 if "cannot read" in said else 2)

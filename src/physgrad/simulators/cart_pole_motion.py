@@ -7,14 +7,13 @@ from typing import Any
 import diffrax
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from physgrad.simulator import Simulator
-from physgrad.simulators.checks import array, at_least_zero, check_field, number
+from physgrad.simulators.checks import array, at_least_zero, number
 from physgrad.simulators.checks import steps as checked_steps
 from physgrad.simulators.precision import like_x
-from physgrad.simulators.rollout import advance
+from physgrad.simulators.rollout import Driven
 
 # by a loop that has derivatives forwards and backwards
 SOLVER = diffrax.Tsit5(scan_kind="bounded")
@@ -53,37 +52,19 @@ class CartAndPole(eqx.Module):
         return moving / 2 + self.pole * self.gravity * height
 
 
-class DrivenCart(eqx.Module):
-    """From a force in each step to the state at the end; one state at the start."""
+class DrivenCart(Driven):
+    """From a force in each time step to the state at the end, from one state."""
 
-    law: CartAndPole
     initial: Float[Array, "4"]
-    dt: Float[Array, ""]
     steps: int = eqx.field(static=True)
+    law: CartAndPole
+    dt: Float[Array, ""]
 
-    @like_x
-    def __call__(self, x: Array) -> Array:
-        check_field("x", x.shape, (self.steps,))
-        return advance(self._step, self.initial, self.steps, x)
-
-    def _step(self, state: Array, force: Array) -> Array:
+    def driven(self, state: Array, given: Array) -> Array:
         term = diffrax.ODETerm(self.law)
         ends = jnp.zeros((), state.dtype), self.dt
-        begun = SOLVER.init(term, *ends, state, force)
-        return SOLVER.step(term, *ends, state, force, begun, made_jump=True)[0]
-
-    @like_x
-    def rollout(self, x: Array, frames: int) -> Array:
-        """The states after each step, the start in front; all, whatever `frames`."""
-        del frames
-
-        def one(state: Array, force: Array) -> tuple[Array, Array]:
-            after = self._step(state, force)
-            return after, after
-
-        start = self.initial
-        _, after = lax.scan(one, start, x)
-        return jnp.concatenate([start[None], after])
+        begun = SOLVER.init(term, *ends, state, given)
+        return SOLVER.step(term, *ends, state, given, begun, made_jump=True)[0]
 
 
 def cart_pole(
@@ -131,4 +112,4 @@ def cart_pole(
     given = {"cart": cart, "pole": pole, "length": length, "gravity": gravity}
     law = CartAndPole(*(jnp.asarray(number(name, v)) for name, v in given.items()))
     dt = jnp.asarray(time / count)
-    return Simulator(DrivenCart(law, jnp.asarray(start), dt, count))
+    return Simulator(DrivenCart(jnp.asarray(start), count, law, dt))

@@ -66,7 +66,7 @@ class SeenOrbit(eqx.Module):
         check_field("x", x.shape, (2, *self.motion.shape))
 
         def one(state: Array, _: None) -> tuple[Array, Array]:
-            after = advance(self.motion.step, state, self.motion.steps)
+            after = advance(self.motion.later, state, self.motion.steps)
             return after, after
 
         _, after = jax.lax.scan(one, x, None, self.times)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -110,8 +109,3 @@ def check_field(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) ->
     """Refuse a state of another shape (`ValueError`)."""
     if shape != expected:
         raise ValueError(f"{name} must have the shape {expected}, got {shape}")
-
-
-def is_close_to_whole(value: float) -> bool:
-    """Whether a number is whole, but for rounding."""
-    return math.isclose(value, round(value), rel_tol=1e-9, abs_tol=1e-9)

@@ -21,7 +21,7 @@ POINTS = 64
 Values = Inexact[Array, "..."]
 
 
-class ExponentialStep(eqx.Module):
+class ExponentialIntegrator(eqx.Module):
     """One step dt of u_t = L u + N(u), L diagonal: ETDRK4, of fourth order.
 
     **Source:** Cox and Matthews, "Exponential time differencing for stiff systems", J.
@@ -54,11 +54,11 @@ class ExponentialStep(eqx.Module):
         return self.full * u + change
 
 
-def exponential_step(linear: np.ndarray, dt: float) -> ExponentialStep:
+def exponential_integrator(linear: np.ndarray, dt: float) -> ExponentialIntegrator:
     """The coefficients for L, an array, and a time step; negative for one backwards.
 
-    >>> step = exponential_step(np.array([0.0]), dt=0.5)         # plain Runge-Kutta
-    >>> [round(6 / 0.5 * float(part[0]), 5) for part in (step.first, step.middle)]
+    >>> plain = exponential_integrator(np.array([0.0]), dt=0.5)  # Runge and Kutta's
+    >>> [round(6 / 0.5 * float(part[0]), 5) for part in (plain.first, plain.middle)]
     [1.0, 2.0]
     """
     w = np.asarray(linear) * dt
@@ -73,6 +73,6 @@ def exponential_step(linear: np.ndarray, dt: float) -> ExponentialStep:
     means = dt * sums / POINTS
     if not np.iscomplexobj(w):
         means = means.real
-    return ExponentialStep(
+    return ExponentialIntegrator(
         *(jnp.asarray(part) for part in (np.exp(w), np.exp(w / 2), *means))
     )

@@ -22,8 +22,7 @@ def kuramoto_sivashinsky(
     """Flames that flicker: u_t + u u_x + u_xx + u_xxxx = 0 on a circle.
 
     Fourier modes, free of aliases, with `steps` steps of ETDRK4, of fourth order. Long
-    waves grow, short ones are damped, and from a length of about 18 on the motion is
-    chaotic: distances grow by e in about 20 units of time at length 22.
+    waves grow, short ones are damped; on a long circle the motion is chaotic.
 
     **The inverse** runs the equation backwards and refines what that misses. Waves that
     are damped by more than `largest_gain` are left as they are in x: after a few units

@@ -126,7 +126,9 @@ def driven_oscillators(
     motion = FrictionlessMotion(count, force, shape, dt, order=4)
     direction = np.zeros(shape)
     direction[-1] = any_number("gain", gain)
-    return Simulator(DrivenMotion(motion, jnp.asarray(start), jnp.asarray(direction)))
+    return Simulator(
+        DrivenMotion(jnp.asarray(start), count, motion, jnp.asarray(direction))
+    )
 
 
 def _force(stiffness: float, coupling: float, cubic: float) -> ChainForce:

@@ -92,7 +92,9 @@ def driven_pendulum(
     """
     start = array("initial", initial, (2,))
     motion = _motion(duration, steps, frequency)
-    return Simulator(DrivenMotion(motion, jnp.asarray(start), jnp.asarray(1.0)))
+    return Simulator(
+        DrivenMotion(jnp.asarray(start), motion.steps, motion, jnp.asarray(1.0))
+    )
 
 
 def _motion(duration: float, steps: int, frequency: float) -> FrictionlessMotion:

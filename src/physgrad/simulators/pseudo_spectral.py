@@ -17,7 +17,10 @@ from physgrad.inverses.linearized import LinearizedInverse
 from physgrad.inverses.refined import RefinedInverse
 from physgrad.simulator import Simulator
 from physgrad.simulators.checks import check_field, number
-from physgrad.simulators.exponential import ExponentialStep, exponential_step
+from physgrad.simulators.exponential import (
+    ExponentialIntegrator,
+    exponential_integrator,
+)
 from physgrad.simulators.rollout import Evolution
 
 # Products of two waves beyond this part of the shortest ones would come back as others.
@@ -28,11 +31,11 @@ PRODUCTS = 64
 
 
 class NonlinearWaves(Evolution):
-    """u_t = L u + N(u) in a periodic box, by `ExponentialStep`s of the coefficients."""
+    """u_t = L u + N(u) in a periodic box, by its coefficients."""
 
     steps: int = eqx.field(static=True)
     basis: Basis
-    one: ExponentialStep
+    one: ExponentialIntegrator
     """A time step."""
     nonlinear: Callable[[Coefficients], Coefficients]
     """N, of coefficients."""
@@ -41,7 +44,7 @@ class NonlinearWaves(Evolution):
         check_field("x", x.shape, self.basis.shape)
         return self.basis.to(x)
 
-    def step(self, state: Coefficients) -> Coefficients:
+    def later(self, state: Coefficients) -> Coefficients:
         return self.one(state, self.nonlinear)
 
     def end(self, state: Coefficients) -> Array:
@@ -93,7 +96,9 @@ def nonlinear_waves(
     sqrt(eps) of JAX's default float.
     """
     dt = duration / steps
-    forward = NonlinearWaves(steps, basis, exponential_step(linear, dt), nonlinear)
+    forward = NonlinearWaves(
+        steps, basis, exponential_integrator(linear, dt), nonlinear
+    )
     if largest_gain is None:
         largest_gain = float(jnp.finfo(jnp.result_type(float)).eps) ** -0.5
     gain = number("largest_gain", largest_gain)
@@ -101,7 +106,7 @@ def nonlinear_waves(
     known = damping * duration <= math.log(gain)
     back = np.where(known, linear, -linear)
     turned = TurnedBack(nonlinear, jnp.asarray(known))
-    flow = NonlinearWaves(steps, basis, exponential_step(back, -dt), turned)
+    flow = NonlinearWaves(steps, basis, exponential_integrator(back, -dt), turned)
     # what waves that are lost still make of z is not to be had
     damped = bool(np.any(damping > 0))
     accuracy = 1 / gain if damped else None

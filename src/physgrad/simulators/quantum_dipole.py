@@ -21,7 +21,7 @@ from physgrad.simulators.checks import (
 )
 from physgrad.simulators.checks import steps as checked_steps
 from physgrad.simulators.precision import like_x
-from physgrad.simulators.rollout import advance
+from physgrad.simulators.rollout import Driven, advance
 
 
 class ParticleInBox(eqx.Module):
@@ -36,7 +36,7 @@ class ParticleInBox(eqx.Module):
     """Between points."""
     dt: Float[Array, ""]
 
-    def step(self, psi: Array, field: Array) -> Array:
+    def later(self, psi: Array, field: Array) -> Array:
         """psi, one step later, in a field that is u all along."""
         real = psi.real.dtype
         off = jnp.full(len(self.places) - 1, -1 / self.width**2, real)
@@ -56,18 +56,21 @@ class ParticleInBox(eqx.Module):
         return 2, len(self.places)
 
 
-class ControlledParticle(eqx.Module):
-    """From the field in each step to psi at the end, from one psi at the start."""
+class ControlledParticle(Driven):
+    """From the field in each time step to psi at the end, from one psi."""
 
-    particle: ParticleInBox
     initial: Float[Array, "2 points"]
     steps: int = eqx.field(static=True)
+    particle: ParticleInBox
 
-    @like_x
-    def __call__(self, x: Array) -> Array:
-        check_field("x", x.shape, (self.steps,))
-        psi = _complex(self.initial)
-        return _pair(advance(self.particle.step, psi, self.steps, x))
+    def begin(self, initial: Array) -> Array:
+        return _complex(initial)
+
+    def driven(self, state: Array, given: Array) -> Array:
+        return self.particle.later(state, given)
+
+    def end(self, state: Array) -> Array:
+        return _pair(state)
 
 
 class MovedParticle(eqx.Module):
@@ -80,7 +83,7 @@ class MovedParticle(eqx.Module):
     def __call__(self, x: Array) -> Array:
         check_field("x", x.shape, self.particle.shape)
         field = self.field
-        return _pair(advance(self.particle.step, _complex(x), len(field), field))
+        return _pair(advance(self.particle.later, _complex(x), len(field), field))
 
 
 def quantum_control(
@@ -124,7 +127,7 @@ def quantum_control(
         start = np.stack([eigenstate(1, points), np.zeros(points)])
     else:
         start = array("initial", initial, particle.shape)
-    return Simulator(ControlledParticle(particle, jnp.asarray(start), count))
+    return Simulator(ControlledParticle(jnp.asarray(start), count, particle))
 
 
 def quantum_motion(

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from physgrad.inverses.settings import whole_number
+from physgrad.simulators.checks import check_field
 from physgrad.simulators.precision import like_x
 
 
@@ -69,7 +70,7 @@ class Evolution(eqx.Module):
     """Time steps from x to z."""
 
     @abc.abstractmethod
-    def step(self, state: PyTree) -> PyTree:
+    def later(self, state: PyTree) -> PyTree:
         """The state one time step later."""
 
     def begin(self, x: PyTree) -> PyTree:
@@ -82,7 +83,7 @@ class Evolution(eqx.Module):
 
     @like_x
     def __call__(self, x: PyTree) -> PyTree:
-        return self.end(advance(self.step, self.begin(x), self.steps))
+        return self.end(advance(self.later, self.begin(x), self.steps))
 
     @like_x
     def rollout(self, x: PyTree, frames: int) -> PyTree:
@@ -95,7 +96,7 @@ class Evolution(eqx.Module):
         most = max(b - a for a, b in zip([0, *counts], counts, strict=False))
 
         def after(state: PyTree) -> PyTree:
-            return self.step(state)
+            return self.later(state)
 
         def same(state: PyTree) -> PyTree:
             return state
@@ -110,3 +111,44 @@ class Evolution(eqx.Module):
         numbers = jnp.diff(jnp.asarray([0, *counts]))
         _, later = lax.scan(frame, self.begin(x), numbers)
         return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), x, later)
+
+
+class Driven(eqx.Module):
+    """A simulator from an input in each time step to the state at the end of them.
+
+    All start from one state, which belongs to the simulator.
+    """
+
+    initial: eqx.AbstractVar[Array]
+    """The state at the start."""
+    steps: eqx.AbstractVar[int]
+    """Time steps, and entries of x."""
+
+    @abc.abstractmethod
+    def driven(self, state: PyTree, given: Array) -> PyTree:
+        """The state one time step later, with one input all along."""
+
+    def begin(self, initial: Array) -> PyTree:
+        """The state that is stepped."""
+        return initial
+
+    def end(self, state: PyTree) -> Array:
+        """What a state is in the units of z."""
+        return state
+
+    @like_x
+    def __call__(self, x: Array) -> Array:
+        check_field("x", x.shape, (self.steps,))
+        return self.end(advance(self.driven, self.begin(self.initial), self.steps, x))
+
+    @like_x
+    def rollout(self, x: Array, frames: int) -> Array:
+        """The states after each time step, the start in front, whatever `frames`."""
+        del frames
+
+        def one(state: PyTree, given: Array) -> tuple[PyTree, Array]:
+            after = self.driven(state, given)
+            return after, self.end(after)
+
+        _, later = lax.scan(one, self.begin(self.initial), x)
+        return jnp.concatenate([self.initial[None], later])

@@ -37,7 +37,7 @@ class SplitSteps(Evolution):
         check_field("x", x.shape, (2, *self.shape))
         return x[0] + 1j * x[1]
 
-    def step(self, state: Array) -> Array:
+    def later(self, state: Array) -> Array:
         kinetic = self.kinetic
         if self.potential is None:
             return jnp.fft.ifftn(kinetic * jnp.fft.fftn(state))

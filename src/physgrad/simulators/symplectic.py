@@ -7,14 +7,12 @@ from collections.abc import Callable
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from physgrad.inverses.analytic import AnalyticInverse
 from physgrad.simulator import Simulator
 from physgrad.simulators.checks import check_field
-from physgrad.simulators.precision import like_x
-from physgrad.simulators.rollout import Evolution, advance
+from physgrad.simulators.rollout import Driven, Evolution
 
 # Parts of a step that Strang's is taken over: order 2, and Yoshida's order 4.
 _OUTER = 1 / (2 - 2 ** (1 / 3))
@@ -48,7 +46,7 @@ class FrictionlessMotion(Evolution):
         check_field("x", x.shape, (2, *self.shape))
         return x
 
-    def step(self, state: Array) -> Array:
+    def later(self, state: Array) -> Array:
         return self.driven(state, 0.0)
 
     def driven(self, state: Array, push: Array | float) -> Array:
@@ -62,36 +60,17 @@ class FrictionlessMotion(Evolution):
         return jnp.stack([q, v])
 
 
-class DrivenMotion(eqx.Module):
-    """From a push in each step to the state at the end, from one state at the start."""
+class DrivenMotion(Driven):
+    """From a push in each time step to (q, v) at the end, from one (q, v)."""
 
-    motion: FrictionlessMotion
     initial: Float[Array, "..."]
-    """(q, v) at the start."""
+    steps: int = eqx.field(static=True)
+    motion: FrictionlessMotion
     direction: Float[Array, "..."]
     """Acceleration by a push of 1, of q's shape."""
 
-    @like_x
-    def __call__(self, x: Array) -> Array:
-        check_field("x", x.shape, (self.motion.steps,))
-        state = self.initial
-        return advance(self._step, state, self.motion.steps, x)
-
-    def _step(self, state: Array, push: Array) -> Array:
-        return self.motion.driven(state, push * self.direction)
-
-    @like_x
-    def rollout(self, x: Array, frames: int) -> Array:
-        """The states after each step, the start in front; all, whatever `frames`."""
-        del frames
-
-        def one(state: Array, push: Array) -> tuple[Array, Array]:
-            after = self._step(state, push)
-            return after, after
-
-        start = self.initial
-        _, after = lax.scan(one, start, x)
-        return jnp.concatenate([start[None], after])
+    def driven(self, state: Array, given: Array) -> Array:
+        return self.motion.driven(state, given * self.direction)
 
 
 def frictionless(
