@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import click
 
@@ -110,21 +111,16 @@ def _from_file(path: str, start: str | None) -> Subject:
     )
 
 
-class _files:
+@contextlib.contextmanager
+def _files(path: str) -> Iterator[None]:
     """What is wrong with a file is an error of the disk, with its name."""
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, OSError) and not isinstance(error, click.ClickException):
-            name = error.filename or self.path
-            raise DiskError(
-                f"cannot read {name} ({error.strerror}): name a file that is there"
-            ) from error
+    try:
+        yield
+    except OSError as error:
+        name = error.filename or path
+        raise DiskError(
+            f"cannot read {name} ({error.strerror}): name a file that is there"
+        ) from error
 
 
 def _loaded(text: str, start: tuple[float, ...] | None) -> Problem:

@@ -24,6 +24,7 @@ float64 = true
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import re
@@ -42,7 +43,6 @@ from physgrad.objective.losses import SquaredLoss
 from physgrad.objective.objective import Objective
 from physgrad.problems.file_data import from_file, names_file, numbers
 from physgrad.problems.problem import Problem
-from physgrad.results import MissingExtra
 from physgrad.simulator import Simulator
 
 MOST_BYTES = 2**20
@@ -165,8 +165,17 @@ class ProblemFile:
         with self._at(section, key):
             return numbers(self.sections[section][key], self.path.parent)
 
-    def _at(self, section: str, key: str) -> _Place:
-        return _Place(self, section, key)
+    @contextlib.contextmanager
+    def _at(self, section: str, key: str) -> Iterator[None]:
+        """What is raised within is wrong at this key, or at the one it names."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            line = (str(error).splitlines() or [""])[0]
+            named = re.match(r"([a-z_]+) must ", line)
+            if named and named[1] in self.sections.get(section, {}):
+                key = named[1]
+            raise ValueError(f"{self.place(section, key)}: {line}") from error
 
     def _refuse(self, section: str, key: str, message: str) -> None:
         raise ValueError(f"{self.place(section, key)}: {message}")
@@ -176,27 +185,6 @@ class ProblemFile:
         number = _line(self.text, section, key)
         dotted = f"{section}.{key}" if key else section
         return f"{self.path.name}:{number}: {dotted}"
-
-
-class _Place:
-    """What is raised within is said to be wrong at this key."""
-
-    def __init__(self, file: ProblemFile, section: str, key: str):
-        self.file, self.section, self.key = file, section, key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, ValueError | TypeError) and not isinstance(
-            error, MissingExtra
-        ):
-            lines = str(error).splitlines() or [""]
-            said = re.match(r"([a-z_]+) must ", lines[0])
-            keys = self.file.sections.get(self.section, {})
-            key = said[1] if said and said[1] in keys else self.key
-            place = self.file.place(self.section, key)
-            raise ValueError(f"{place}: {lines[0]}") from error
 
 
 def read_problem_file(path: str | Path) -> ProblemFile:
