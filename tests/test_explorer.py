@@ -13,9 +13,10 @@ from addresses import arguments
 import physgrad as pg
 from physgrad.explorer.anatomy import OWN, RULES, anatomy
 from physgrad.explorer.code import python
+from physgrad.explorer.controls import shown_problems
 from physgrad.explorer.presets import PRESETS
 from physgrad.explorer.settings import Formulas, Settings, from_query
-from physgrad.explorer.study import preimage, study
+from physgrad.explorer.study import preimage, settings_of, study
 from physgrad.plot.linked import Linked
 
 TOY = Settings()
@@ -274,3 +275,23 @@ def test_a_space_of_one_entry_is_shown_with_its_loss():
     np.testing.assert_allclose(curve["y"], (curve["x"] ** 3 - 8) ** 2, rtol=1e-4)
     run = comparison["newton"].trajectory
     np.testing.assert_allclose(linked.sources["newton"].data["x 1"], run.losses)
+
+
+@pytest.mark.parametrize("name", ["exp", "sin", "spiral", "arm-reach"])
+def test_the_small_problems_open_with_their_own_start_and_methods(name):
+    """What `physgrad explore NAME` shows first: every run, and the known solution."""
+    assert name in shown_problems()
+    settings = settings_of(name)
+    comparison = study(settings)
+    assert comparison.problem == name
+    np.testing.assert_array_equal(comparison.start, pg.problems.get(name).start)
+    assert list(comparison.runs) == list(settings.named)
+    assert comparison[settings.method].ok
+    assert comparison.distance(settings.method) == pytest.approx(0.0, abs=1e-2)
+    assert from_query(arguments(settings.query())) == settings
+
+
+def test_problems_of_many_entries_are_not_offered():
+    assert "heat-source" not in shown_problems()
+    with pytest.raises(ValueError, match="the page shows problems of up to"):
+        settings_of("heat-source")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.typing import DTypeLike
 from jaxtyping import PyTree
@@ -140,7 +141,8 @@ def settings_of(
     card = named.card
     if start is None and named.entries <= MOST_NUMBERS:
         flat = ravel_pytree(problems.get(name).start)[0]
-        start = tuple(float(value) for value in flat)
+        # as a person would type it: 0.08, not the 0.0799999982 of float32
+        start = tuple(float(str(value)) for value in np.asarray(flat))
     keys = parse_optimizers(card.optimizers, card.inverses)
     return Settings(
         problem=name,
