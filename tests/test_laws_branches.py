@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import families
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -81,3 +82,35 @@ def test_branches_that_are_all_nan_are_named():
 def test_branches_is_a_bool(value):
     with pytest.raises(TypeError, match="branches must be True or False, got"):
         pg.AnalyticInverse(both_roots, branches=value)
+
+
+def test_what_is_one_to_one_is_not_taken_for_a_jump():
+    """Two orbits that end near each other and begin far apart: there is no branch."""
+    with jax.enable_x64(True):
+        orbits = pg.simulators.n_body([1.0, 0.0], duration=6.0)
+        truth = np.zeros((2, 2, 2))
+        truth[:, 1] = [[0.8, 0.6], [-0.65, 0.8]]
+        start = np.zeros((2, 2, 2))
+        start[:, 1] = [[-0.716, -0.075], [0.488, -0.409]]
+        loss = pg.SquaredLoss(orbits(jnp.asarray(truth)))
+        known = orbits.rule
+        assert isinstance(known, pg.AnalyticInverse)
+        looked = pg.Simulator(orbits.forward, pg.AnalyticInverse(known.function))
+        ends = [
+            pg.minimize(
+                pg.Objective(simulator, loss),
+                pg.PhysicalGradient(1.0),
+                jnp.asarray(start),
+                num_steps=1,
+            )
+            for simulator in (orbits, looked)
+        ]
+        assert ends[0].ok and np.max(np.abs(ends[0].x - truth)) < 1e-9
+    assert ends[1].result == "inverse_failed" and "branch" in ends[1].message
+
+
+def test_one_preimage_and_several_contradict_each_other():
+    with pytest.raises(ValueError, match="one_to_one says that there is one preimage"):
+        pg.AnalyticInverse(both_roots, branches=True, one_to_one=True)
+    with pytest.raises(TypeError, match="one_to_one must be True or False, got 1"):
+        pg.AnalyticInverse(jnp.log, one_to_one=1)

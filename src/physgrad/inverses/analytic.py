@@ -37,6 +37,9 @@ class AnalyticInverse(Inverse):
         too: the derivative of a NaN that is not taken is NaN.)
     - `accuracy`: of the simulator and the formula, as a part of the size of z, where it
         is worse than rounding: about the tolerance of a solver in one of them.
+    - `one_to_one`: True where no z has a second preimage, as of motion that is run
+        backwards: then x+ may be far from x, and is never taken for a jump to another
+        branch, which is not looked for.
     - `implicit`: True for derivatives of a run by the implicit function theorem, from
         J, instead of those of the function: for one that calls back to NumPy or loops.
 
@@ -46,7 +49,8 @@ class AnalyticInverse(Inverse):
     `inverse_failed`; so does one with f(P(x0)) != x0, before the first step.
 
     **Raises:** `TypeError` if the function takes another number of arguments, or
-    returns another structure, shape or dtype than x.
+    returns another structure, shape or dtype than x; `ValueError` for `one_to_one` with
+    `branches`.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> cube = pg.Simulator(lambda x: x**3, inverse=pg.AnalyticInverse(jnp.cbrt))
@@ -74,9 +78,18 @@ class AnalyticInverse(Inverse):
         converter=optional(not_negative("accuracy")), default=None
     )
     """Of simulator and formula, relative to the size of z; None: rounding."""
+    one_to_one: bool = eqx.field(
+        converter=flag("one_to_one"), static=True, default=False
+    )
+    """Whether no z has a second preimage."""
 
     def __check_init__(self) -> None:
         takes_state(self.function)
+        if self.one_to_one and self.branches:
+            raise ValueError(
+                "one_to_one says that there is one preimage, and branches that there "
+                "are several: give one of them"
+            )
 
     def pull_back(
         self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
@@ -95,6 +108,7 @@ class AnalyticInverse(Inverse):
             certificate_tolerance(forward, z_target, state, rtol, self.accuracy),
             evaluations=Evaluations(inverse=1),
             preimage=preimage,
+            same_branch=self.one_to_one,
         )
 
     def verify(self, forward: FlatMap, state: State) -> PullBack:

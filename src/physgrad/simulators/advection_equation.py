@@ -54,4 +54,4 @@ def advection(
     rates = sum(speed * ik for speed, ik in zip(c, basis.slopes, strict=True))
     forward = WaveDecay(basis, jnp.asarray(rates), time)
     backward = eqx.tree_at(lambda decay: decay.time, forward, -time)
-    return Simulator(forward, AnalyticInverse(backward))
+    return Simulator(forward, AnalyticInverse(backward, one_to_one=True))

@@ -161,7 +161,7 @@ def quantum_motion(
     back = eqx.tree_at(lambda p: p.dt, particle, -particle.dt)
     forward = MovedParticle(particle, jnp.asarray(u))
     backward = MovedParticle(back, jnp.asarray(u[::-1].copy()))
-    return Simulator(forward, AnalyticInverse(backward))
+    return Simulator(forward, AnalyticInverse(backward, one_to_one=True))
 
 
 def eigenstate(level: int, points: int) -> np.ndarray:

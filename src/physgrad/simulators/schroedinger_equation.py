@@ -96,7 +96,7 @@ def schroedinger(
         kinetic = jnp.asarray(np.exp(-0.5j * squares * dt))
         return SplitSteps(count, shape, kinetic, phase)
 
-    return Simulator(split(time), AnalyticInverse(split(-time)))
+    return Simulator(split(time), AnalyticInverse(split(-time), one_to_one=True))
 
 
 def _squares(basis: Basis) -> np.ndarray:

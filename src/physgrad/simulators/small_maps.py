@@ -37,7 +37,7 @@ def exponential_map() -> Simulator:
     **Source:** Holl, Koltun, Thuerey, "Scale-invariant Learning by Physics Inversion",
     NeurIPS 2022, figure 2.
     """
-    return Simulator(jnp.exp, AnalyticInverse(jnp.log))
+    return Simulator(jnp.exp, AnalyticInverse(jnp.log, one_to_one=True))
 
 
 class SineMap(eqx.Module):
@@ -227,5 +227,6 @@ def spiral_map(twist: float = 3.0) -> Simulator:
     """
     turn = any_number("twist", twist)
     return Simulator(
-        Spiral(jnp.asarray(turn)), AnalyticInverse(Spiral(jnp.asarray(-turn)))
+        Spiral(jnp.asarray(turn)),
+        AnalyticInverse(Spiral(jnp.asarray(-turn)), one_to_one=True),
     )

@@ -85,7 +85,7 @@ def frictionless(
         FrictionlessMotion(steps, acceleration, shape, jnp.asarray(time / steps), order)
         for time in (duration, -duration)
     )
-    return Simulator(forward, AnalyticInverse(backward))
+    return Simulator(forward, AnalyticInverse(backward, one_to_one=True))
 
 
 def check_step(fastest: float, duration: float, steps: int, order: int = 4) -> None:

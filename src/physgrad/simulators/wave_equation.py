@@ -107,4 +107,4 @@ def wave(
     frequencies = jnp.asarray(number("speed", speed) * basis.squares**0.5)
     forward = WaveMotion(basis, frequencies, time)
     backward = WaveMotion(basis, frequencies, -time)
-    return Simulator(forward, AnalyticInverse(backward))
+    return Simulator(forward, AnalyticInverse(backward, one_to_one=True))
