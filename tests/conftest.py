@@ -68,6 +68,8 @@ THOROUGH = [
     r"test_laws_many.*(float64|\[lbfgs\])",
     r"test_laws_(ladder|regularized|least_squares|acceptance).*float32",
     r"test_laws_(round_trips|newton_steps).*float32",
+    r"of_their_own_size",
+    r"it_can_be_drawn\[(burgers|navier)",
     r"test_(doctor.py|bad_inverses).*float32",
     r"test_laws_bijections.*float64",
     r"laws_simulators.*\[(?!diffusion|exp|pendulum|planar_arm-|poisson)\w+-float32",

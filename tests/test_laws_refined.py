@@ -51,9 +51,22 @@ def test_a_formula_that_is_too_far_off_is_named():
     """f = -z: each refinement goes the wrong way."""
     simulator = pg.Simulator(lambda x: 2 * x, pg.RefinedInverse(lambda z: -z))
     objective = pg.Objective(simulator, pg.SquaredLoss(jnp.ones(1)))
-    run = pg.minimize(objective, FULL, jnp.array([0.5]), 3, progress=False)
+    run = pg.minimize(objective, FULL, jnp.array([0.25]), 3, progress=False)
     assert run.result is pg.Result.inverse_failed
-    assert run.x == 0.5
+    assert run.x == 0.25
+
+
+def test_near_the_target_refinement_starts_at_x():
+    """What f misses of a short step is a part of the step, not of z."""
+    simulator = pg.Simulator(bent, pg.RefinedInverse(lambda z: z / 2))
+    goal = jnp.array([1.0])
+    objective = pg.Objective(simulator, pg.SquaredLoss(bent(goal)))
+    far, near = (
+        pg.minimize(objective, FULL, goal - step, 1, progress=False)
+        for step in (1.0, 1e-3)
+    )
+    assert far.ok and near.ok
+    assert near.evaluations["inverse"] <= far.evaluations["inverse"] - 3
 
 
 def test_nothing_is_refined_where_no_steps_are_allowed():
@@ -97,7 +110,7 @@ def test_beyond_the_horizon_another_rule_takes_over_and_says_so():
         objective = pg.Objective(waves, pg.SquaredLoss(waves(x)))
         run = pg.minimize(objective, FULL, 0 * x, 3, progress=False)
         assert run.ok
-        assert "LinearizedInverse served" in run.message
+        assert "where the rules above it failed" in run.message
         assert run.loss < 0.3 * run.trajectory.losses[0]
         alone = pg.Simulator(waves.forward, rungs_of(waves.inverse)[0])
         objective = pg.Objective(alone, pg.SquaredLoss(waves(x)))

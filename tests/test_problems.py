@@ -94,6 +94,16 @@ def test_a_physical_gradient_solves_it_and_it_can_be_drawn(name):
         assert pg.plot.solutions(found, problem) == pictures  # the same bytes
 
 
+@pytest.mark.parametrize("name", ["burgers", "kdv", "navier-stokes"])
+def test_flows_of_their_own_size_are_run_backwards(name, dtype):
+    problem = pg.problems.get(f"{name}-initial-state", dtype)
+    full = pg.PhysicalGradient(1.0)
+    run = pg.minimize(problem.objective, full, problem.start, 2, progress=False)
+    assert run.ok
+    solution = np.asarray(problem.solution)
+    assert np.linalg.norm(run.x - solution) < 5e-3 * np.linalg.norm(solution)
+
+
 def test_sizes_noises_and_seeds_make_other_problems():
     one, two = (small("heat-source", seed=seed) for seed in (0, 1))
     assert one.name == "heat-source:size=8"

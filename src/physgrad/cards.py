@@ -183,7 +183,7 @@ PROBLEMS = {
         "two solitons before they met, from the waves after",
         entries=128,
         teaches="dispersion loses nothing: run backwards, exact to rounding",
-        cost="300 steps of 4 pairs of Fourier transforms",
+        cost="600 steps of 4 pairs of Fourier transforms",
         optimizers=("gd:learning_rate=0.1", _ADAM, "lbfgs", *_DENSE, *_FULL),
         steps=20,
         size=Size("cells", 128, 32, 512),

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from physgrad.inverses.analytic import called, check_like, takes_state
 from physgrad.inverses.certificate import (
@@ -52,8 +52,8 @@ class RefinedInverse(Inverse):
     A flow that is run backwards in time by a method that is not exactly reversible
     misses by its own error, and so does an inverse of simplified physics. What it
     misses is measured, P(x_k) against z~, and pulled back in the same way, until it is
-    eps^(3/4) of the step, or comes no nearer. It converges where f(P(x)) - x has slopes
-    below one.
+    eps^(3/4) of the step, or comes no nearer. x_0 is f(z~), or, where that leaves less
+    to be refined, the present x. It converges where f(P(x)) - x has slopes below one.
 
     The certificate promises |P(x+) - z~| <= sqrt(eps) |z~ - z| + 16 eps scale, or with
     an `accuracy` that times the scale where it is more than 16 eps; what misses it ends
@@ -111,7 +111,7 @@ class RefinedInverse(Inverse):
             z_target,
             state,
             certificate_tolerance(forward, z_target, state, rtol, self.accuracy),
-            evaluations=Evaluations(forward=end.steps + 1, inverse=2 * end.steps + 1),
+            evaluations=Evaluations(forward=end.steps + 1, inverse=end.steps + 1),
             preimage=partial(self._nearly, forward),
             z=_known(z, x, forward),
         )
@@ -143,20 +143,25 @@ class RefinedInverse(Inverse):
             return wanting & finite & (now.steps < self.max_steps)
 
         def refine(now: Refining) -> Refining:
-            x = now.x + (wanted - self._nearly(forward, now.z, state))
+            first = now.steps == 0
+            x, z = _pick(first, (state.x, state.z), (now.x, now.z))
+            x = x + (wanted - self._nearly(forward, z, state))
             z = forward(x)
             off = miss(z)
             nearer = off < now.excess  # not so where it is NaN
-            nearest = jax.tree.map(
-                lambda new, old: jnp.where(nearer, new, old), (x, z), now.nearest
-            )
+            nearest = _pick(nearer, (x, z), now.nearest)
+            x, z = _pick(first, nearest, (x, z))
             least = jnp.where(nearer, off, now.excess)
-            stale = jnp.where(nearer, 0, now.stale + 1)
+            stale = jnp.where(nearer | first, 0, now.stale + 1)
             return Refining(x, z, nearest, least, now.steps + 1, stale)
 
         z, none = forward(wanted), jnp.asarray(0)
         start = Refining(wanted, z, (wanted, z), miss(z), none, none)
         return lax.while_loop(goes_on, refine, start)
+
+
+def _pick(condition: Bool[Array, ""], yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def _held(tree: Any) -> Any:

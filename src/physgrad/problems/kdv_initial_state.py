@@ -12,7 +12,7 @@ from physgrad.problems.data import default_dtype, noisy, on_device
 from physgrad.problems.problem import Problem
 from physgrad.simulators.kdv_equation import korteweg_de_vries
 
-LENGTH, DURATION, STEPS = 30.0, 3.0, 300
+LENGTH, DURATION, STEPS = 30.0, 3.0, 600
 
 
 def problem(

@@ -21,7 +21,8 @@ def korteweg_de_vries(
     short for the fastest value: 6 max |u| dt < length / points.
 
     **The inverse** runs the waves backwards and refines what that misses: exact to
-    rounding, for as long as the steps are short enough, since nothing is damped.
+    rounding, since nothing is damped, if steps are four times as short as that; longer
+    ones take more refinements than there are, and it says so.
 
     **Arguments:**
 

@@ -38,7 +38,7 @@ def kuramoto_sivashinsky(
     - `steps`: time steps.
     - `length`: of the circle.
     - `largest_gain`: of noise, by the inverse: about the size of z over that of its
-        noise; None for 1 / sqrt(eps), noise of rounding.
+        noise; None for 1 / sqrt(eps), noise of rounding, and where that fails 300.
 
     **Raises:** `ValueError` for less than 2 points or 1 step, a duration below zero, or
     a gain that is not positive.

@@ -69,7 +69,7 @@ def navier_stokes(
     - `steps`: time steps.
     - `lengths`: sides of the box, along y and x: one number, or two.
     - `largest_gain`: of noise, by the inverse: about the size of z over that of its
-        noise; None for 1 / sqrt(eps), noise of rounding.
+        noise; None for 1 / sqrt(eps), noise of rounding, and where that fails 300.
 
     **Raises:** `ValueError` for less than 2 cells or 1 step, a duration or viscosity
     below zero, or a gain that is not positive.

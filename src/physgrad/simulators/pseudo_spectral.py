@@ -25,6 +25,8 @@ from physgrad.simulators.rollout import Evolution
 
 # Products of two waves beyond this part of the shortest ones would come back as others.
 KEPT = 2 / 3
+# Where waves damped by 1 / sqrt(eps) do not come back, those damped by less may.
+LOWER_GAIN = 300.0
 # Of the numerical inverse, where the flow cannot be run backwards.
 DAMPING = 1e-3
 PRODUCTS = 64
@@ -93,29 +95,35 @@ def nonlinear_waves(
     run backwards.
 
     **Arguments:** `linear`: L, of `basis.spectral_shape`; `largest_gain`: None for 1 /
-    sqrt(eps) of JAX's default float.
+    sqrt(eps) of JAX's default float, and where that fails 300.
     """
-    dt = duration / steps
-    forward = NonlinearWaves(
-        steps, basis, exponential_integrator(linear, dt), nonlinear
-    )
-    if largest_gain is None:
-        largest_gain = float(jnp.finfo(jnp.result_type(float)).eps) ** -0.5
-    gain = number("largest_gain", largest_gain)
-    damping = -np.real(linear)
-    known = damping * duration <= math.log(gain)
-    back = np.where(known, linear, -linear)
-    turned = TurnedBack(nonlinear, jnp.asarray(known))
-    flow = NonlinearWaves(steps, basis, exponential_integrator(back, -dt), turned)
-    # what waves that are lost still make of z is not to be had
-    damped = bool(np.any(damping > 0))
-    accuracy = 1 / gain if damped else None
-    backwards = RefinedInverse(RunBackwards(flow, turned.known), accuracy=accuracy)
-    if not damped:
-        return Simulator(forward, backwards)
+    one = exponential_integrator(linear, duration / steps)
+    forward = NonlinearWaves(steps, basis, one, nonlinear)
+    damping = -np.real(linear) * duration
+    if not np.any(damping > 0):
+        return Simulator(forward, _backwards(forward, linear, duration, np.inf))
+    rounding = float(jnp.finfo(jnp.result_type(float)).eps) ** -0.5
+    gains = [rounding, LOWER_GAIN]
+    if largest_gain is not None:
+        gains = [number("largest_gain", largest_gain)]
+    rungs = [_backwards(forward, linear, duration, gain) for gain in gains]
     products = lx.LSMR(rtol=1e-4, atol=0.0, max_steps=PRODUCTS)
     numerical = LinearizedInverse(damping=DAMPING, solver=products)
-    return Simulator(forward, Ladder([backwards, numerical]))
+    return Simulator(forward, Ladder([*rungs, numerical]))
+
+
+def _backwards(
+    forward: NonlinearWaves, linear: np.ndarray, duration: float, gain: float
+) -> RefinedInverse:
+    """The flow backwards, refined, in waves that are damped by less than a gain."""
+    known = -np.real(linear) * duration <= math.log(gain)
+    back = np.where(known, linear, -linear)
+    turned = TurnedBack(forward.nonlinear, jnp.asarray(known))
+    one = exponential_integrator(back, -duration / forward.steps)
+    flow = NonlinearWaves(forward.steps, forward.basis, one, turned)
+    # what waves that are lost still make of z is not to be had
+    accuracy = 1 / gain if gain < np.inf else None
+    return RefinedInverse(RunBackwards(flow, turned.known), accuracy=accuracy)
 
 
 def kept_waves(basis: Basis) -> np.ndarray:
