@@ -27,6 +27,7 @@ TITLES = {
     "devices": "Two devices against one",
     "million_unknowns": "A million unknowns",
     "callbacks": "A simulator behind a callback",
+    "simulators": "Ready simulators",
     "cold": "The command, cold",
 }
 # Threads of BLAS get in the way of 2 by 2 matrices: SciPy's L-BFGS-B takes 100 ms in

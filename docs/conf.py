@@ -47,7 +47,7 @@ extensions = [
     "names",
     "pages",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "experiments/results"]
 nitpicky = True
 
 # Notebooks: always executed, so that every number is of this version.

@@ -14,11 +14,13 @@ part of the root mean square of the data. Relative L2 error of x; all start at z
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lineax as lx
 import numpy as np
+from figures import dot, legend, panels
+from matplotlib.figure import Figure
 from methods import RATES, price, spread, table, tuned_adam, verdict
 
 import physgrad as pg
@@ -55,7 +57,7 @@ def run(size: int, noise: float, seed: int, steps: int) -> dict[str, Any]:
     def error(x: Any) -> float:
         return float(np.linalg.norm(np.asarray(x) - truth) / np.linalg.norm(truth))
 
-    def note(name: str, x: Any, cost: float, seconds: float) -> None:
+    def note(name: str, x: Any, cost: float, seconds: float | None) -> None:
         found[name] = {"error": error(x), "price": cost, "seconds": seconds}
 
     pg.minimize(objective, pg.PhysicalGradient(1.0), start, 1, progress=False)  # warm
@@ -84,7 +86,7 @@ def run(size: int, noise: float, seed: int, steps: int) -> dict[str, Any]:
             ("nearest to the truth", int(np.argmin(errors))),
         ):
             taken = place % len(way)
-            note(f"{name}, {words}", way[taken], part * taken, 0.0)
+            note(f"{name}, {words}", way[taken], part * taken, None)
     return found
 
 
@@ -119,6 +121,11 @@ def _oracles(problem: pg.Problem, error: Any) -> dict[str, Any]:
     }
 
 
+def _seconds(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{np.median(known):.3g}" if known else ""
+
+
 def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
     """A table for each noise, and whether the goals were reached."""
     parts = []
@@ -131,10 +138,16 @@ def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
                 name,
                 spread(errors[name]),
                 f"{np.median([found[name]['price'] for found in chosen.values()]):.0f}",
+                _seconds([found[name]["seconds"] for found in chosen.values()]),
             ]
             for name in sorted(names, key=lambda name: np.median(errors[name]))
         ]
-        columns = ["method", f"relative error of x, {len(chosen)} seeds", "price"]
+        columns = [
+            "method",
+            f"relative error of x, {len(chosen)} seeds",
+            "price",
+            "seconds",
+        ]
         parts += [f"### Noise {noise:g}\n", table(columns, rows)]
         ours = np.median(errors["PG"])
         oracle = min(
@@ -159,3 +172,31 @@ def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
             )
         parts.append("")
     return "\n".join(parts)
+
+
+DRAWN = {
+    "PG": "PG",
+    "Tikhonov, gradient, best weight": "Tikhonov, told the best weight",
+    "Gauss-Newton, LSMR": "Gauss-Newton",
+    "L-BFGS, last": "L-BFGS",
+    "Adam, last": "Adam",
+}
+
+
+def draw(results: Mapping[str, Mapping[str, Any]], quick: bool) -> Figure:
+    """The median error of each method at each noise."""
+    figure, axes = panels(1)
+    for method, words in DRAWN.items():
+        for place, noise in enumerate(NOISES):
+            errors = [
+                found[method]["error"]
+                for key, found in results.items()
+                if key.startswith(f"noise {noise:g},")
+            ]
+            dot(axes[0], words, place, float(np.median(errors)))
+    axes[0].set(yscale="log", ylabel="relative error of x", xlabel="noise")
+    axes[0].set_xticks(range(len(NOISES)), [f"{noise:g}" for noise in NOISES])
+    axes[0].margins(x=0.2)
+    figure.set_size_inches(4.5, 3.6)
+    legend(figure, axes)
+    return figure

@@ -3,9 +3,9 @@
 python experiments/run.py [--quick] [--only NAME] [--anew]
 
 A study is a list of cases. What a case has found is kept in .cache/experiments as soon
-as it is known, so that a run that was cut off goes on where it was; a study that has
-changed begins anew. The tables go to docs/experiments/results, with date and machine;
-those of --quick to the screen alone.
+as it is known, so that a run that was cut off goes on where it was; a study begins anew
+where it or the library has changed. What is done, tables and figures go to
+docs/experiments/results, with date and machine; the tables of --quick to the screen.
 """
 
 from __future__ import annotations
@@ -18,13 +18,20 @@ import sys
 import time
 from pathlib import Path
 
+from figures import save
 from store import Store
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "docs" / "experiments" / "results"
+# Threads of BLAS get in the way of small matrices.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 STUDIES = {
     "heat": "Where was the heat?",
     "spiral": "A thousand starts on a spiral",
+    "mesh": "Finer grids",
+    "random_fields": "Three hundred random fields",
+    "orbit_arm": "Orbits and arms from a thousand starts",
+    "no_help": "Where it does not help",
 }
 
 
@@ -50,7 +57,7 @@ def _process(name: str, options: argparse.Namespace) -> bool:
     """Whether a study in a process of its own came to its end."""
     command = [sys.executable, __file__, "--inside", "--only", name]
     command += ["--quick"] * options.quick + ["--anew"] * options.anew
-    environment = {**os.environ, "JAX_ENABLE_X64": "1"}
+    environment = {**os.environ, **ONE_THREAD, "JAX_ENABLE_X64": "1"}
     return subprocess.run(command, env=environment).returncode == 0
 
 
@@ -67,11 +74,15 @@ def _study(name: str, quick: bool, anew: bool) -> None:
         store[key] = study.run(**case)
         seconds = time.perf_counter() - began
         print(f"{number}/{len(cases)} {key}: {seconds:.1f} s", file=sys.stderr)
-    text = study.report({key: store[key] for key in cases}, quick)
+    found = {key: store[key] for key in cases}
+    text, figure = study.report(found, quick), study.draw(found, quick)
     print(text, flush=True)
     if not quick:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / f"{name}.md").write_text(store.machine() + "\n\n" + text)
+        _, _, method = (study.__doc__ or "").partition("\n")
+        parts = (method.strip(), store.machine(), text)
+        (RESULTS / f"{name}.md").write_text("\n\n".join(parts))
+        save(figure, RESULTS / f"{name}.svg")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import physgrad
+
 HERE = Path(__file__).parent
 CACHE = HERE.parent / ".cache" / "experiments"
 PACKAGES = ("physgrad", "jax", "optax", "numpy")
@@ -21,7 +23,8 @@ class Store:
     """Key of a case to what it found, a dict of numbers, lists and text."""
 
     def __init__(self, study: str, quick: bool, anew: bool):
-        sources = [HERE / f"{study}.py", HERE / "methods.py"]
+        library = sorted(Path(physgrad.__file__).parent.rglob("*.py"))
+        sources = [HERE / f"{study}.py", HERE / "methods.py", *library]
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
         name = f"{study}{'-quick' if quick else ''}-{digest.hexdigest()[:12]}.json"
         self.path = CACHE / name

@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from physgrad.inverses.analytic import AnalyticInverse
@@ -25,19 +26,18 @@ from physgrad.simulators.precision import like_x
 class Rod(eqx.Module):
     """-(rho u')' = source, u = 0 at both ends: linear elements."""
 
-    source: Float[Array, " nodes"]
-    """At the inner nodes."""
+    fallen: Float[Array, " cells"]
+    """By how much the flux rho u' has fallen in each cell since the left end."""
     width: float = eqx.field(static=True)
     """Of a cell."""
 
     @like_x
     def __call__(self, rho: Array) -> Array:
         """u at the inner nodes, from rho in the cells."""
-        check_field("x", rho.shape, (len(self.source) + 1,))
-        fallen = self._fallen(rho)
-        flux = jnp.sum(fallen / rho) / jnp.sum(
-            1 / rho
-        )  # at the left end: u = 0 at both
+        check_field("x", rho.shape, self.fallen.shape)
+        fallen = self.fallen
+        # at the left end: u = 0 at both
+        flux = jnp.sum(fallen / rho) / jnp.sum(1 / rho)
         return self.width * jnp.cumsum((flux - fallen) / rho)[:-1]
 
     @like_x
@@ -48,14 +48,9 @@ class Rod(eqx.Module):
         (c - sum of the source) / u', and c is what makes it nearest.
         """
         slope = jnp.diff(jnp.pad(u, 1)) / self.width
-        part, free = -self._fallen(u) / slope, 1 / slope
+        part, free = -self.fallen / slope, 1 / slope
         flux = ((rho - part) @ free) / (free @ free)
         return part + flux * free
-
-    def _fallen(self, like: Array) -> Array:
-        """By how much the flux rho u' has fallen in each cell since the left end."""
-        source = self.source
-        return self.width * jnp.cumsum(jnp.pad(source, (1, 0)))
 
 
 def conductivity(
@@ -102,7 +97,8 @@ def conductivity(
     width = number("length", length) / count
     if isinstance(source, int | float):
         source = [number("source", source)] * (count - 1)
-    forward = Rod(jnp.asarray(array("source", source, (count - 1,))), width)
+    fallen = width * np.cumsum(np.pad(array("source", source, (count - 1,)), (1, 0)))
+    forward = Rod(jnp.asarray(fallen), width)
     inverse: Inverse = AnalyticInverse(forward.inverse)
     if noise is None or at_least_zero("noise", noise) > 0:
         inverse = RegularizedInverse(noise, operator=operator)

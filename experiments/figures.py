@@ -1,0 +1,98 @@
+"""Pictures of the studies, each method as everywhere in physgrad."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from physgrad.plot.style import STYLES, Style
+
+WIDTH, HEIGHT = 3.3, 2.7  # of a panel, in inches
+_KINDS = {
+    "PG, step size 0.5": "other",
+    "PG, numerical inverse": "pg-numeric",
+    "PG": "pg",
+    "Gauss-Newton": "gauss-newton",
+    "LM": "lm",
+    "L-BFGS": "lbfgs",
+    "Adam": "adam",
+    "GD": "gd",
+}
+
+
+def style(method: str) -> Style:
+    """That of the kind of method that a name begins with."""
+    kind = next((_KINDS[one] for one in _KINDS if method.startswith(one)), "newton")
+    return STYLES[kind]
+
+
+def panels(count: int, across: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure of panels, at most so many side by side."""
+    columns = min(count, across)
+    rows = -(-count // columns)
+    figure = Figure((WIDTH * columns, HEIGHT * rows), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
+    for one in axes:
+        one.grid(alpha=0.3, linewidth=0.5)
+        one.spines[["top", "right"]].set_visible(False)
+        one.tick_params(labelsize=8)
+    return figure, axes
+
+
+def line(axes: Axes, method: str, x: Sequence[float], y: Any, marks: bool) -> None:
+    """One method as a line, with its markers or as steps without them."""
+    look = style(method)
+    axes.plot(
+        x,
+        y,
+        color=look.color,
+        dashes=look.dash or (None, None),
+        linewidth=1.2 * look.width,
+        marker=look.marker if marks else "",
+        markersize=5,
+        fillstyle="none" if look.hollow else "full",
+        drawstyle="default" if marks else "steps-post",
+        label=method,
+    )
+
+
+def dot(axes: Axes, method: str, x: float, y: float) -> None:
+    """One method as a point."""
+    look = style(method)
+    axes.plot(
+        [x],
+        [y],
+        linestyle="",
+        color=look.color,
+        marker=look.marker,
+        markersize=6,
+        fillstyle="none" if look.hollow else "full",
+        label=method,
+    )
+
+
+def legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Below the panels, each method once."""
+    known = {}
+    for one in axes:
+        handles, labels = one.get_legend_handles_labels()
+        known |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        list(known.values()),
+        list(known),
+        loc="outside lower center",
+        ncols=4,
+        fontsize=8,
+        frameon=False,
+    )
+
+
+def save(figure: Figure, file: Path) -> None:
+    """As SVG, the same bytes from the same numbers."""
+    with mpl.rc_context({"svg.hashsalt": "physgrad", "svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
