@@ -76,7 +76,7 @@ def dot(axes: Axes, method: str, x: float, y: float) -> None:
     )
 
 
-def legend(figure: Figure, axes: Sequence[Axes]) -> None:
+def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
     """Below the panels, each method once."""
     known = {}
     for one in axes:
@@ -86,7 +86,7 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
         list(known.values()),
         list(known),
         loc="outside lower center",
-        ncols=4,
+        ncols=columns,
         fontsize=8,
         frameon=False,
     )

@@ -19,7 +19,7 @@ from typing import Any
 
 import lineax as lx
 import numpy as np
-from figures import dot, legend, panels
+from figures import dot, panels
 from matplotlib.figure import Figure
 from methods import RATES, price, spread, table, tuned_adam, verdict
 
@@ -175,28 +175,26 @@ def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
 
 
 DRAWN = {
-    "PG": "PG",
-    "Tikhonov, gradient, best weight": "Tikhonov, told the best weight",
-    "Gauss-Newton, LSMR": "Gauss-Newton",
-    "L-BFGS, last": "L-BFGS",
     "Adam, last": "Adam",
+    "L-BFGS, last": "L-BFGS",
+    "Gauss-Newton, LSMR": "Gauss-Newton",
+    "PG": "PG",
+    "Tikhonov, gradient, best weight": "told the best weight",
 }
 
 
 def draw(results: Mapping[str, Mapping[str, Any]], quick: bool) -> Figure:
-    """The median error of each method at each noise."""
-    figure, axes = panels(1)
-    for method, words in DRAWN.items():
-        for place, noise in enumerate(NOISES):
-            errors = [
-                found[method]["error"]
-                for key, found in results.items()
-                if key.startswith(f"noise {noise:g},")
-            ]
-            dot(axes[0], words, place, float(np.median(errors)))
-    axes[0].set(yscale="log", ylabel="relative error of x", xlabel="noise")
-    axes[0].set_xticks(range(len(NOISES)), [f"{noise:g}" for noise in NOISES])
-    axes[0].margins(x=0.2)
-    figure.set_size_inches(4.5, 3.6)
-    legend(figure, axes)
+    """The error of each method at each noise, all seeds."""
+    figure, axes = panels(len(NOISES))
+    for one, noise in zip(axes, NOISES, strict=True):
+        chosen = [v for k, v in results.items() if k.startswith(f"noise {noise:g},")]
+        for place, (method, words) in enumerate(DRAWN.items()):
+            for found in chosen:
+                dot(one, words, found[method]["error"], place)
+        one.set(title=f"noise {noise:g}", xlabel="relative error of x", xscale="log")
+        one.set_yticks(
+            range(len(DRAWN)), list(DRAWN.values()) if one is axes[0] else []
+        )
+        one.set(xlim=(0.08, 8))
+        one.xaxis.set_major_formatter("{x:g}")
     return figure

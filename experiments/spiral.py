@@ -26,7 +26,7 @@ STEPS, CLOSE = 200, 1e-8
 def cases(quick: bool) -> dict[str, dict[str, Any]]:
     """The methods."""
     starts = 64 if quick else 1024
-    names = ["PG", "PG, formula", "Gauss-Newton", "LM", "L-BFGS"]
+    names = ["PG, numerical inverse", "PG, formula", "Gauss-Newton", "LM", "L-BFGS"]
     names += [f"Adam, {rate:g}" for rate in RATES[2:]]
     names += [f"GD, {rate:g}" for rate in RATES]
     return {name: {"name": name, "starts": starts} for name in names}
@@ -38,7 +38,9 @@ def _method(name: str) -> Any:
     if name.startswith("GD"):
         return pg.GradientDescent(float(name.split()[-1]))
     return {
-        "PG": pg.PhysicalGradient(1.0, inverse=pg.NumericalInverse(max_steps=1024)),
+        "PG, numerical inverse": pg.PhysicalGradient(
+            1.0, inverse=pg.NumericalInverse(max_steps=1024)
+        ),
         "PG, formula": pg.PhysicalGradient(1.0),
         "Gauss-Newton": pg.GaussNewton(1.0),
         "LM": pg.LevenbergMarquardt(),
@@ -94,7 +96,7 @@ def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
                 f"{seconds:.2g}",
             ]
         )
-    steps = np.asarray(results["PG"]["steps"])
+    steps = np.asarray(results["PG, numerical inverse"]["steps"])
     goal = "PG, numerical inverse: all starts, in at most 8 steps each"
     columns = ["method", "starts that get there", "steps, median", "most"]
     columns += ["price, median", "seconds, all starts"]
@@ -113,5 +115,5 @@ def draw(results: Mapping[str, Mapping[str, Any]], quick: bool) -> Figure:
     axes[0].set(xscale="log", xlabel="steps", ylabel="starts that got there")
     axes[0].yaxis.set_major_formatter("{x:.0%}")
     figure.set_size_inches(4.5, 3.6)
-    legend(figure, axes)
+    legend(figure, axes, columns=3)
     return figure
