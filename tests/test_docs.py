@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 SOURCES = {
     path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8")
     for path in sorted(DOCS.rglob("*.md"))
-    if "_build" not in path.parts
+    if not {"_build", "results"} & set(path.parts)  # what studies write is no page
 }
 DIRECTIVE = re.compile(r"^\.\. auto\w+:: (physgrad[\w.]*)$", re.MULTILINE)
 CELL = re.compile(r"^```\{code-cell\}.*?^```$", re.MULTILINE | re.DOTALL)
