@@ -148,7 +148,7 @@ def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
             "price",
             "seconds",
         ]
-        parts += [f"### Noise {noise:g}\n", table(columns, rows)]
+        parts += [f"## Noise {noise:g}\n", table(columns, rows)]
         ours = np.median(errors["PG"])
         oracle = min(
             np.median(v)

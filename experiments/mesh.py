@@ -127,7 +127,7 @@ def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
             for size in steps:
                 runs = [one[method] for one in _of(results, physics, size)]
                 rows.append([str(size), *row(method, runs)])
-        parts += [f"### {physics.capitalize()}\n", table(["cells", *COLUMNS], rows)]
+        parts += [f"## {physics.capitalize()}\n", table(["cells", *COLUMNS], rows)]
         for method, steps in methods.items():
             counts = list(steps.values())
             words = " -> ".join("more" if c == np.inf else f"{c:.0f}" for c in counts)

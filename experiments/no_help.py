@@ -154,7 +154,7 @@ def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
         runs = _of(results, name)
         prices = _prices(runs)
         rows = [row(method, [one[method] for one in runs]) for method in prices]
-        parts += [f"### {name[0].upper() + name[1:]}\n", table(COLUMNS, rows)]
+        parts += [f"## {name[0].upper() + name[1:]}\n", table(COLUMNS, rows)]
         ours = min(price for method, price in prices.items() if "PG" in method)
         rival = next(method for method in prices if "PG" not in method)
         if prices[rival] <= ours and prices[rival] < np.inf:

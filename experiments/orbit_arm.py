@@ -155,7 +155,7 @@ def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
         count = len(found[OWN]["success"])
         columns = ["method", f"of {count} starts", "steps", "price", "seconds"]
         columns += [f"for {budget}" for budget in BUDGETS]
-        parts += [f"### {task[0].upper() + task[1:]}\n", table(columns, rows)]
+        parts += [f"## {task[0].upper() + task[1:]}\n", table(columns, rows)]
         pairs = zip(BUDGETS, shares[OWN], shares[RIVAL], strict=True)
         for budget, ours, theirs in pairs:
             if max(ours, theirs) > 0:

@@ -160,7 +160,7 @@ def report(results: Mapping[str, Mapping[str, Any]], quick: bool) -> str:
         columns = ["method", "success", "relative error of x"]
         columns += ["price, median", "ms for one"]
         title = kind[0].upper() + kind[1:]
-        parts += [f"### {title}\n", table(columns, rows)]
+        parts += [f"## {title}\n", table(columns, rows)]
         if kind != BEYOND:
             share = _share(found[OWN])
             goal = f"{title}: PG succeeds in at least 99 % ({share:.1%})"
