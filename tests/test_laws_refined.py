@@ -102,15 +102,18 @@ def test_what_is_no_function_of_z_is_refused(monkeypatch):
         pg.RefinedInverse(wrong(3.0))
 
 
-def test_beyond_the_horizon_another_rule_takes_over_and_says_so():
-    """A shock has formed: x is not to be had, and no wrong one is called right."""
+@pytest.mark.parametrize(
+    ("time", "rule"), [(0.5, "RefinedInverse"), (2.0, "LinearizedInverse")]
+)
+def test_beyond_the_horizon_another_rule_takes_over_and_says_so(time, rule):
+    """A shock has formed: x is not to be had. First fewer waves are, later none."""
     with jax.enable_x64(True):
-        waves = S.burgers(32, 0.5, steps=100)
+        waves = S.burgers(32, time, steps=round(200 * time))
         x = jnp.asarray(smooth(0, 32, size=0.4))
         objective = pg.Objective(waves, pg.SquaredLoss(waves(x)))
         run = pg.minimize(objective, FULL, 0 * x, 3, progress=False)
         assert run.ok
-        assert "where the rules above it failed" in run.message
+        assert f"{rule} served 3 of 3 recorded steps, where the rules" in run.message
         assert run.loss < 0.3 * run.trajectory.losses[0]
         alone = pg.Simulator(waves.forward, rungs_of(waves.inverse)[0])
         objective = pg.Objective(alone, pg.SquaredLoss(waves(x)))
