@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import diffrax
@@ -56,247 +57,224 @@ def smooth(*shape: int) -> np.ndarray:
 
 def fields(n: int) -> list[Contest]:
     """Linear physics on n by n cells, by transforms."""
+    return [_diffusion(n), _advection(n), _waves(n), _poisson(n)]
+
+
+def _diffusion(n: int) -> Contest:
     shape = (n, n)
-    x = smooth(*shape)
     squares = peers.squares(shape)
     heat = np.exp(-1e-3 * squares)
+    stepper = exponax.stepper.Diffusion(2, 1.0, n, 1e-3, diffusivity=1.0)
+
+    def filtered(weight: float) -> Call:
+        return peers.scipy_filter(shape, heat / (heat**2 + weight * squares))
+
+    return Contest(
+        f"diffusion, {n} x {n}",
+        lambda _: S.diffusion(shape, 1e-3),
+        smooth(n, n),
+        {
+            "NumPy": plain(peers.numpy_filter(shape, heat)),
+            "SciPy": plain(peers.scipy_filter(shape, heat)),
+            "exponax": plain(peers.exponax_steps(stepper, 1), jax=True),
+        },
+        # ours looks for the weight; here that is not in the time
+        {
+            "SciPy, Tikhonov with a weight that is known": Peer(
+                filtered, [10.0**power for power in range(-4, -37, -1)]
+            )
+        },
+    )
+
+
+def _advection(n: int) -> Contest:
+    shape = (n, n)
     k = 2 * np.pi * np.fft.fftfreq(n, 1 / n)
     half = 2 * np.pi * np.fft.rfftfreq(n, 1 / n)
     shift = np.exp(-0.3j * (k[:, None] + half))
+    stepper = exponax.stepper.Advection(2, 1.0, n, 0.3, velocity=1.0)
+    return Contest(
+        f"advection, {n} x {n}",
+        lambda _: S.advection(shape, 0.3),
+        smooth(n, n),
+        {
+            "NumPy": plain(peers.numpy_filter(shape, shift)),
+            "SciPy": plain(peers.scipy_filter(shape, shift)),
+            "exponax": plain(peers.exponax_steps(stepper, 1), jax=True),
+        },
+        {"SciPy": plain(peers.scipy_filter(shape, shift.conj()))},
+    )
+
+
+def _waves(n: int) -> Contest:
+    shape = (n, n)
+    stepper = exponax.stepper.Wave(2, 1.0, n, 0.3)
+    return Contest(
+        f"waves, {n} x {n}",
+        lambda _: S.wave(shape, 0.3),
+        np.stack([smooth(n, n), smooth(n, n)[::-1]]),
+        {
+            "SciPy": plain(peers.scipy_waves(shape, 0.3)),
+            "exponax": plain(peers.exponax_steps(stepper, 1, channels=True), jax=True),
+        },
+        {"SciPy": plain(peers.scipy_waves(shape, -0.3))},
+    )
+
+
+def _poisson(n: int) -> Contest:
     one = (2 * n * np.sin(np.pi * np.arange(1, n + 1) / (2 * n))) ** 2
     walls = one[:, None] + one
-    diffuse = exponax.stepper.Diffusion(2, 1.0, n, 1e-3, diffusivity=1.0)
-    carry = exponax.stepper.Advection(2, 1.0, n, 0.3, velocity=1.0)
-    swing = exponax.stepper.Wave(2, 1.0, n, 0.3)
-    pair = np.stack([x, smooth(n, n)[::-1]])
-    grid = f"{n} x {n}"
-    return [
-        Contest(
-            f"diffusion, {grid}",
-            lambda _: S.diffusion(shape, 1e-3),
-            x,
-            {
-                "NumPy": plain(peers.numpy_filter(shape, heat)),
-                "SciPy": plain(peers.scipy_filter(shape, heat)),
-                "exponax": plain(peers.exponax_steps(diffuse, 1), jax=True),
-            },
-            # ours looks for the weight; here that is not in the time
-            {
-                "SciPy, Tikhonov with a weight that is known": Peer(
-                    lambda weight: peers.scipy_filter(
-                        shape, heat / (heat**2 + weight * squares)
-                    ),
-                    [10.0**power for power in range(-4, -37, -1)],
-                )
-            },
-        ),
-        Contest(
-            f"advection, {grid}",
-            lambda _: S.advection(shape, 0.3),
-            x,
-            {
-                "NumPy": plain(peers.numpy_filter(shape, shift)),
-                "SciPy": plain(peers.scipy_filter(shape, shift)),
-                "exponax": plain(peers.exponax_steps(carry, 1), jax=True),
-            },
-            {
-                "SciPy": plain(peers.scipy_filter(shape, shift.conj())),
-            },
-        ),
-        Contest(
-            f"waves, {grid}",
-            lambda _: S.wave(shape, 0.3),
-            pair,
-            {
-                "SciPy": plain(peers.scipy_waves(shape, 0.3)),
-                "exponax": plain(
-                    peers.exponax_steps(swing, 1, channels=True), jax=True
-                ),
-            },
-            {"SciPy": plain(peers.scipy_waves(shape, -0.3))},
-        ),
-        Contest(
-            f"Poisson between walls, {grid}",
-            lambda _: S.poisson(shape),
-            x,
-            {"SciPy": plain(peers.scipy_sines(1 / walls))},
-            {"SciPy": plain(peers.scipy_sines(walls))},
-        ),
-    ]
+    return Contest(
+        f"Poisson between walls, {n} x {n}",
+        lambda _: S.poisson((n, n)),
+        smooth(n, n),
+        {"SciPy": plain(peers.scipy_sines(1 / walls))},
+        {"SciPy": plain(peers.scipy_sines(walls))},
+    )
 
 
 def flows() -> list[Contest]:
     """Pseudo-spectral flows, beside exponax with its two best orders."""
-
-    def by_exponax(make: Callable[[float, int], Any], time: float) -> dict[str, Peer]:
-        counts = [n for power in range(3, 14) for n in (2**power, 3 * 2 ** (power - 1))]
-        return {
-            f"exponax, order {order}": Peer(
-                lambda n, order=order: peers.exponax_waves(make(time / n, order), n),
-                counts,
-                jax=True,
-            )
-            for order in (2, 4)
-        }
-
     step = exponax.stepper
-    wave, soliton = smooth(256), 1 / np.cosh(np.linspace(-8, 8, 128)) ** 2
+    wave = smooth(256)
+    conservative = step.KuramotoSivashinskyConservative
     return [
-        Contest(
+        _flow(
             "Burgers, 256",
             lambda n: S.burgers(256, 0.03, steps=n),
             wave,
-            by_exponax(
-                lambda dt, order: step.Burgers(
-                    1, 1.0, 256, dt, diffusivity=0.01, order=order
-                ),
-                0.03,
-            ),
-            steps=20,
+            partial(step.Burgers, 1, 1.0, 256, diffusivity=0.01),
+            *(0.03, 20),
         ),
-        Contest(
+        _flow(
             "Korteweg-de Vries, 128",
             lambda n: S.korteweg_de_vries(128, 1.0, steps=n),
-            soliton,
-            by_exponax(
-                lambda dt, order: step.KortewegDeVries(
-                    1,
-                    20.0,
-                    128,
-                    dt,
-                    convection_scale=6.0,
-                    hyper_diffusivity=0.0,
-                    order=order,
-                ),
-                1.0,
+            1 / np.cosh(np.linspace(-8, 8, 128)) ** 2,
+            partial(
+                *(step.KortewegDeVries, 1, 20.0, 128),
+                convection_scale=6.0,
+                hyper_diffusivity=0.0,
             ),
-            steps=400,
+            *(1.0, 400),
         ),
-        Contest(
+        _flow(
             "Kuramoto-Sivashinsky, 128",
             lambda n: S.kuramoto_sivashinsky(128, 1.0, steps=n),
             wave[::2],
-            by_exponax(
-                lambda dt, order: step.KuramotoSivashinskyConservative(
-                    1, 22.0, 128, dt, order=order
-                ),
-                1.0,
-            ),
-            steps=20,
+            partial(conservative, 1, 22.0, 128),
+            *(1.0, 20),
         ),
-        Contest(
+        _flow(
             "Navier-Stokes, 64 x 64",
             lambda n: S.navier_stokes((64, 64), 1.0, steps=n),
             smooth(64, 64),
-            by_exponax(
-                lambda dt, order: step.NavierStokesVorticity(
-                    2, 1.0, 64, dt, diffusivity=1e-3, order=order
-                ),
-                1.0,
-            ),
-            steps=100,
+            partial(step.NavierStokesVorticity, 2, 1.0, 64, diffusivity=1e-3),
+            *(1.0, 100),
         ),
     ]
 
 
+def _flow(
+    name: str,
+    make: Callable[[int], pg.Simulator],
+    x: np.ndarray,
+    stepper: Callable[..., Any],
+    time: float,
+    steps: int,
+) -> Contest:
+    """A flow beside a stepper of exponax, which takes its time step and its order."""
+
+    def by_exponax(order: int, count: int) -> Call:
+        return peers.exponax_waves(stepper(dt=time / count, order=order), count)
+
+    counts = [n for power in range(3, 14) for n in (2**power, 3 * 2 ** (power - 1))]
+    others = {
+        f"exponax, order {order}": Peer(partial(by_exponax, order), counts, jax=True)
+        for order in (2, 4)
+    }
+    return Contest(name, make, x, others, steps=steps)
+
+
 def motions() -> list[Contest]:
     """Oscillators, pendulum and bodies, beside ODE solvers with steps of their own."""
-
-    def solvers(field: Call, numpy_field: Call, time: float) -> dict[str, Peer]:
-        tolerances = [10.0**-power for power in range(2, 15)]
-        found = {
-            f"diffrax {type(solver).__name__}": Peer(
-                lambda tolerance, solver=solver: peers.diffrax_solver(
-                    field, time, solver, tolerance
-                ),
-                tolerances,
-                jax=True,
-            )
-            for solver in (diffrax.Tsit5(), diffrax.Dopri8())
-        }
-        for method in ("DOP853", "LSODA"):
-            found[f"SciPy {method}"] = Peer(
-                lambda tolerance, method=method: peers.scipy_solver(
-                    numpy_field, time, method, tolerance
-                ),
-                tolerances,
-                batches=False,
-            )
-        return found
-
-    def backwards(forward: Mapping[str, Peer]) -> dict[str, Peer]:
-        return {
-            name: dataclasses.replace(
-                peer, make=lambda rung, peer=peer: mirrored(peer.make(rung))
-            )
-            for name, peer in forward.items()
-        }
-
-    def chain(xp: Any) -> Call:
-        def force(y: Any) -> Any:
-            q, v = y[0], y[1]
-            d = xp.diff(q)
-            pull = 0.2 * d + 0.5 * d**3
-            zero = xp.zeros(1)
-            a = -q + xp.concatenate([pull, zero]) - xp.concatenate([zero, pull])
-            return xp.stack([v, a])
-
-        return force
-
-    def swing(xp: Any) -> Call:
-        return lambda y: xp.stack([y[1], -xp.sin(y[0])])
-
-    masses = np.array([1.0, 0.5, 0.1])
-
-    def pull(xp: Any) -> Call:
-        weights = xp.asarray(masses)
-
-        def field(y: Any) -> Any:
-            d = y[0] - y[0][:, None]
-            cubes = ((d**2).sum(-1) + xp.eye(3)) ** 1.5
-            return xp.stack([y[1], ((weights / cubes)[..., None] * d).sum(1)])
-
-        return field
-
-    bodies = np.array(
-        [
-            [[0.0, 0.0], [1.0, 0.0], [-2.5, 0.0]],
-            [[0.0, -0.3], [0.0, 0.9], [0.0, -0.7]],
-        ]
-    )
-    found = []
-    for name, make, x, field, steps in (
-        (
+    bodies = [
+        [[0.0, 0.0], [1.0, 0.0], [-2.5, 0.0]],
+        [[0.0, -0.3], [0.0, 0.9], [0.0, -0.7]],
+    ]
+    return [
+        _motion(
             "oscillators, 100",
             lambda n: S.oscillator_chain(100, 10.0, steps=n, cubic=0.5),
             np.stack([smooth(100), smooth(100)[::-1]]),
-            chain,
-            100,
+            _chain,
+            *(10.0, 100),
         ),
-        (
+        _motion(
             "pendulum",
             lambda n: S.pendulum(10.0, steps=n),
             np.array([2.0, 0.5]),
-            swing,
-            100,
+            _swing,
+            *(10.0, 100),
         ),
-        (
+        _motion(
             "3 bodies",
-            lambda n: S.n_body(masses, 6.0, steps=n),
-            bodies,
-            pull,
-            400,
+            lambda n: S.n_body(MASSES, 6.0, steps=n),
+            np.array(bodies),
+            _attraction,
+            *(6.0, 400),
         ),
-    ):
-        time = 6.0 if name == "3 bodies" else 10.0
-        forward = solvers(field(jnp), field(np), time)
-        found.append(Contest(name, make, x, forward, backwards(forward), steps))
-    return found
+    ]
 
 
-def mirrored(call: Call) -> Call:
+MASSES = np.array([1.0, 0.5, 0.1])
+
+
+def _chain(xp: Any, y: Any) -> Any:
+    """(q, v)' of oscillators with cubic springs, by NumPy or JAX."""
+    q, v = y[0], y[1]
+    d = xp.diff(q)
+    pull, zero = 0.2 * d + 0.5 * d**3, xp.zeros(1)
+    a = -q + xp.concatenate([pull, zero]) - xp.concatenate([zero, pull])
+    return xp.stack([v, a])
+
+
+def _swing(xp: Any, y: Any) -> Any:
+    return xp.stack([y[1], -xp.sin(y[0])])
+
+
+def _attraction(xp: Any, y: Any) -> Any:
+    d = y[0] - y[0][:, None]
+    cubes = ((d**2).sum(-1) + xp.eye(3)) ** 1.5
+    return xp.stack([y[1], ((MASSES / cubes)[..., None] * d).sum(1)])
+
+
+def _motion(
+    name: str,
+    make: Callable[[int], pg.Simulator],
+    x: np.ndarray,
+    field: Callable[[Any, Any], Any],
+    time: float,
+    steps: int,
+) -> Contest:
+    """A motion without friction, there and back, beside those of diffrax and SciPy."""
+    tolerances = [10.0**-power for power in range(2, 15)]
+    there: dict[str, Peer] = {}
+    for solver in (diffrax.Tsit5(), diffrax.Dopri8()):
+        make_call = partial(peers.diffrax_solver, partial(field, jnp), time, solver)
+        there[f"diffrax {type(solver).__name__}"] = Peer(make_call, tolerances, True)
+    for method in ("DOP853", "LSODA"):
+        make_call = partial(peers.scipy_solver, partial(field, np), time, method)
+        there[f"SciPy {method}"] = Peer(make_call, tolerances, batches=False)
+    back = {
+        solver: dataclasses.replace(peer, make=partial(_backwards, peer.make))
+        for solver, peer in there.items()
+    }
+    return Contest(name, make, x, there, back, steps)
+
+
+def _backwards(make: Callable[[Any], Call], setting: Any) -> Call:
     """Backwards in time: what moves without friction, with the velocities turned."""
-    signs = np.array([1.0, -1.0])
+    call, signs = make(setting), np.array([1.0, -1.0])
 
     def back(z: Any) -> Any:
         turn = signs.reshape(2, *(1,) * (np.ndim(z) - 1))
