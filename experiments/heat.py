@@ -5,7 +5,8 @@ part of the root mean square of the data. Relative L2 error of x; all start at z
 
 - PG: one step with the simulator's own inverse, which is told the noise.
 - Tikhonov with three penalties and the truncated spectrum, each with the parameter that
-  comes nearest to the truth: no method that does not know the truth can do that.
+  comes nearest to the truth: no method that does not know the truth can do that. Their
+  seconds are those of the whole search, for all four.
 - L-BFGS and Adam (the best of a sweep): after all of their steps; at the step at which
   the misfit is that of the noise; and at the step nearest to the truth.
 - Gauss-Newton by LSMR, to its tolerance. Levenberg-Marquardt is dense, and too large.
