@@ -141,38 +141,44 @@ class Basis(eqx.Module):
 
 
 def cosines(field: Array, axis: int) -> Array:
-    """The orthonormal cosine transform (type 2) along an axis, by that of its mirror.
+    """The orthonormal cosine transform (type 2) along an axis, by one FFT of its length.
 
-    Quicker than `jax.scipy.fft.dct`, which gathers, and soon compiled.
+    Twice as quick as `jax.scipy.fft.dct`, whose FFT is a complex one.
 
     >>> import jax.numpy as jnp
     >>> print(cosines(jnp.ones(4), 0).round(4) + 0.0)
     [2. 0. 0. 0.]
 
     **Source:** Makhoul, "A fast cosine transform in one and two dimensions", IEEE
-    Trans. Acoustics, Speech, Signal Proc. 28, 1980, section 2.
+    Trans. Acoustics, Speech, Signal Proc. 28, 1980, section 3.
     """
-    n = field.shape[axis]
-    mirrored = jnp.concatenate([field, jnp.flip(field, axis)], axis)
-    waves = lax.slice_in_dim(jnp.fft.rfft(mirrored, axis=axis), 0, n, axis=axis)
-    return (waves * _turns(n, axis, field.ndim, waves.dtype).conj()).real
+    values = jnp.moveaxis(field, axis, -1)
+    n = values.shape[-1]
+    waves = jnp.fft.rfft(values[..., _round_trip(n)])
+    waves = waves * _turns(n, waves.dtype)
+    upper = -waves.imag[..., 1 : (n + 1) // 2][..., ::-1]
+    return jnp.moveaxis(jnp.concatenate([waves.real, upper], -1), -1, axis)
 
 
 def from_cosines(coefficients: Array, axis: int) -> Array:
     """What undoes `cosines`."""
-    n, ndim = coefficients.shape[axis], coefficients.ndim
-    kind = jnp.result_type(coefficients, jnp.complex64)
-    # the first wave is its own mirror image: its factor is 1 / that of `cosines`
-    waves = coefficients / _turns(n, axis, ndim, kind).conj()
-    padding = [(0, int(i == axis % ndim)) for i in range(ndim)]
-    mirrored = jnp.fft.irfft(jnp.pad(waves, padding), n=2 * n, axis=axis)
-    return lax.slice_in_dim(mirrored, 0, n, axis=axis)
+    values = jnp.moveaxis(coefficients, axis, -1)
+    n = values.shape[-1]
+    first = jnp.zeros_like(values[..., :1])
+    upper = jnp.concatenate([first, values[..., n - n // 2 :][..., ::-1]], -1)
+    waves = lax.complex(values[..., : n // 2 + 1], -upper)
+    loop = jnp.fft.irfft(waves / _turns(n, waves.dtype), n=n)
+    return jnp.moveaxis(loop[..., np.argsort(_round_trip(n))], -1, axis)
 
 
-def _turns(n: int, axis: int, ndim: int, kind: DTypeLike) -> Array:
-    """exp(i pi k / 2 n) / sqrt(2 n), the first one over sqrt(2), along an axis."""
-    turns = np.exp(0.5j * np.pi * np.arange(n) / n) / np.sqrt(2 * n)
+def _round_trip(n: int) -> np.ndarray:
+    """The even places up to n, then the odd ones back down."""
+    places = np.arange(n)
+    return np.concatenate([places[::2], places[1::2][::-1]])
+
+
+def _turns(n: int, kind: DTypeLike) -> Array:
+    """exp(-i pi k / 2 n) sqrt(2 / n) up to the middle, the first one over sqrt(2)."""
+    turns = np.exp(-0.5j * np.pi * np.arange(n // 2 + 1) / n) * np.sqrt(2 / n)
     turns[0] /= np.sqrt(2)
-    places = [1] * ndim
-    places[axis] = n
-    return jnp.asarray(turns.reshape(places), kind)
+    return jnp.asarray(turns, kind)

@@ -87,6 +87,8 @@ class DiagonalInverse(Inverse):
     """Waves by the logarithm of |m|^2 / k^2p."""
     log_ratios: Float[Array, " classes"]
     """Of each class, the smallest first."""
+    counts: Float[Array, " classes"]
+    """Coefficients in each class."""
 
     def __init__(
         self,
@@ -114,6 +116,8 @@ class DiagonalInverse(Inverse):
         place = jnp.searchsorted(self.log_ratios, ratios)
         # what the penalty does not see is not filtered
         self.classes = jnp.where(ratios < jnp.inf, place.clip(0, CLASSES - 1), CLASSES)
+        many = jnp.asarray(basis.multiplicity, ratios.dtype)
+        self.counts = self._by_class(jnp.broadcast_to(many, ratios.shape))
 
     def pull_back(
         self, forward: FlatMap, z_target: Flat, state: State, metric: Metric
@@ -169,14 +173,11 @@ class DiagonalInverse(Inverse):
         # the largest is 1: squares neither overflow nor vanish
         unit = jnp.max(jnp.abs(parts))
         unit = jnp.where(unit > 0, unit, 1.0)
-        many = jnp.broadcast_to(
-            jnp.asarray(self.basis.multiplicity, unit.dtype), parts.shape
+        many = jnp.asarray(self.basis.multiplicity, unit.dtype)
+        powers = self._by_class(many * jnp.abs(parts / unit) ** 2)
+        counts, log_ratios = (
+            values.astype(unit.dtype) for values in (self.counts, self.log_ratios)
         )
-        powers, counts = (
-            jnp.zeros(CLASSES + 1, unit.dtype).at[self.classes].add(values)[:CLASSES]
-            for values in (many * jnp.abs(parts / unit) ** 2, many)
-        )
-        log_ratios = self.log_ratios.astype(unit.dtype)
         strong, weak = log_ratios[-1] + ABOVE, log_ratios[0]
         log_weights = jnp.linspace(strong, weak, CLASSES)
         # the part of a wave that is not fitted: weight / (ratio + weight)
@@ -188,6 +189,11 @@ class DiagonalInverse(Inverse):
             fitted = jnp.sum(counts) - free
             risk = misfit + 2 * CAUTION * fitted * (level / unit) ** 2
         return log_weights[CLASSES - 1 - jnp.argmin(risk[::-1])]
+
+    def _by_class(self, values: Float[Array, "..."]) -> Float[Array, " classes"]:
+        """Their sums over each class."""
+        empty = jnp.zeros(CLASSES + 1, values.dtype)
+        return empty.at[self.classes].add(values)[:CLASSES]
 
     def _filtered(self, parts: Coefficients, log_weight: Scalar) -> Coefficients:
         """conj(m) / (|m|^2 + weight k^2p) times the parts of z~ - z."""
