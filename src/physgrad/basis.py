@@ -141,7 +141,7 @@ class Basis(eqx.Module):
 
 
 def cosines(field: Array, axis: int) -> Array:
-    """The orthonormal cosine transform (type 2) along an axis, by one FFT of its length.
+    """The orthonormal cosine transform (type 2) along an axis, by one FFT.
 
     Twice as quick as `jax.scipy.fft.dct`, whose FFT is a complex one.
 
