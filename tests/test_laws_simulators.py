@@ -111,3 +111,11 @@ def test_a_state_of_another_shape_is_refused():
             continue  # any shape will do
         with pytest.raises(ValueError, match="must have the shape"):
             jax.eval_shape(ready.make(), jnp.zeros((*x.shape, 2)))
+
+
+def test_what_is_no_floating_array_is_named():
+    pendulum = pg.simulators.pendulum(1.0)
+    with pytest.raises(TypeError, match=r"floating array, got int32: write 1\.0"):
+        pendulum(jnp.array([0, 1]))
+    with pytest.raises(TypeError, match=r"jnp\.array\(\.\.\.\), got a list"):
+        pendulum([0.0, 1.0])

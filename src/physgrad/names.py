@@ -269,7 +269,7 @@ def parse_optimizers(
     names = [one.name for one in named]
     for text in texts:
         if texts.count(text) > 1:
-            raise ValueError(f"--optimizer {quoted(text)} comes more than once")
+            raise ValueError(f"optimizer {quoted(text)} comes more than once")
     return {one.name if names.count(one.name) == 1 else one.text: one for one in named}
 
 

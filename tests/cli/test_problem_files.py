@@ -83,7 +83,12 @@ def test_the_command_line_wins_over_the_file(here, folder):
     [
         ("[loss]", "[los]", "p.toml:6: los: unknown; did you mean 'loss'"),
         ("shape =", "shap =", "p.toml:3: simulator.shap: unknown key; did you mean"),
-        ("target =", "targt =", "[loss] must give 'target'"),
+        (
+            "target =",
+            "targt =",
+            "p.toml:7: loss.targt: unknown key; did you mean 'target'",
+        ),
+        ("target =", "# target =", "[loss] must give 'target'"),
         ('name = "advection"', "", "[simulator] must give 'name'"),
         ('"advection"', '"advektion"', "unknown simulator 'advektion'; did you mean"),
         ('"advection"', "3", "must be the name of a simulator"),
@@ -94,7 +99,7 @@ def test_the_command_line_wins_over_the_file(here, folder):
         ("duration = 0.5", "duration = true", "simulator.duration"),
         ("duration = 0.5", "duration = {a = 1}", "must be a value"),
         ("shape = [8]", "shape = [0]", "p.toml:3: simulator.shape"),
-        ("shape = [8]", "shape = [9]", "must have the shape (9,)"),
+        ("shape = [8]", "shape = [9]", "loss.target: x must have the shape (9,)"),
         ("steps = 2", 'steps = "ten"', "p.toml:11: run.steps: must be a whole number"),
         ("steps = 2", "steps = true", "run.steps: must be a whole number"),
         ("steps = 2", "steps = 10000000", "run.steps: must be a whole number"),
@@ -103,7 +108,7 @@ def test_the_command_line_wins_over_the_file(here, folder):
         ("steps = 2", "steps = 2\nsteps = 3", "is no TOML"),
         ('["pg:step_size=1"]', "[]", "run.optimizers: must be a list"),
         ('["pg:step_size=1"]', '["pgg"]', "unknown optimizer 'pgg'"),
-        ('"data.csv"', '"nope.csv"', "cannot read"),
+        ('"data.csv"', '"nope.csv"', "cannot read|p.toml:7: loss.target"),
         ('"data.csv"', '"../data.csv"', "lie in the folder"),
         ('"data.csv"', '"/etc/passwd.csv"', "lie in the folder"),
         ('"data.csv"', '"data.txt"', "data files end with"),
@@ -116,21 +121,27 @@ def test_the_command_line_wins_over_the_file(here, folder):
             "[1, 2]",
             "p.toml:7: loss.target: x must have the shape (8,), got (2,)",
         ),
-        ('"data.csv"', "[1, 2, 3, 4, 5, 6, 7, nan]", "target must be finite"),
+        (
+            '"data.csv"',
+            "[1, 2, 3, 4, 5, 6, 7, nan]",
+            "loss.target: must be finite, got 1 NaN",
+        ),
         ('"data.csv"', '"data.csv"\nweight = -1', "weight must be"),
         ("[run]", "[start]\nshape = [3, 3]\n[run]", "must have the shape"),
         ("[run]", "[start]\nx = [1, 2]\n[run]", "must have the shape"),
         ("[simulator]", "seed = 3\n[simulator]", "seed: unknown"),
-        ("[run]", "[solution]\nx = [1, 2]\n[run]", "solution must have 8 entries"),
+        ("[run]", "[solution]\nx = [1, 2]\n[run]", "p.toml:10: solution.x: must have"),
+        ("[run]", "[start]\nx = nan\n[run]", "p.toml:10: start.x: must be finite"),
+        ("shape = [8]", 'shape = [8]\nspeed = "x"', "unknown key"),
     ],
-    ids=map(str, range(37)),
+    ids=map(str, range(40)),
 )
 def test_what_is_wrong_is_said_in_one_line(here, folder, old, new, said):
     path = changed(folder, old, new)
     code, out, err = here("compare", path)
     assert code == (3 if "cannot read" in said else 2)
     assert out == ""
-    assert said in err
+    assert all(part in err for part in said.split("|"))
     assert err.count("\n") == 1
 
 
@@ -277,7 +288,7 @@ def test_init_writes_problems_that_run_and_keeps_what_is_there(
     code, out, _ = here("init", "mine")
     assert code == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        *("mine.py", "mine.toml", "mine_data.csv")
+        *("mine.py", "mine.toml", "mine_data.csv", "mine_truth.csv")
     ]
     assert "next: physgrad compare mine.toml" in out
     for name in ("mine.toml", "mine.py:problem"):
@@ -292,7 +303,8 @@ def test_init_writes_problems_that_run_and_keeps_what_is_there(
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("3d", 2), ("a b", 2), ("", 2), ("no/such", 3), ("-x", 2)]
+    ("name", "code"),
+    [("3d", 2), ("a b", 2), ("", 2), ("no/such", 3), ("-x", 2), ("jax", 2), ("if", 2)],
 )
 def test_init_refuses_what_is_no_name(here, tmp_path, monkeypatch, name, code):
     monkeypatch.chdir(tmp_path)
@@ -326,3 +338,17 @@ def test_what_is_read_is_what_is_asked_for(folder):
     assert isinstance(loss, pg.SquaredLoss)
     np.testing.assert_array_equal(loss.target, jnp.arange(1.0, 9.0))
     assert problem.picture == "flow"
+
+
+def test_a_problem_file_can_be_checked_but_not_explored(here, folder):
+    code, out, err = here("check", str(folder / "p.toml"))
+    assert (code, err) == (0, "")
+    assert "p.toml at x with 8 entries" in out
+    code, _, err = here("explore", str(folder / "p.toml"))
+    assert (code, "a problem file is for compare and check" in err) == (2, True)
+
+
+def test_a_python_file_without_its_object_says_what_is_missing(here, folder):
+    for command in ("compare", "check", "explore"):
+        code, _, err = here(command, "mine.py")
+        assert (code, "mine.py:problem" in err) == (2, True)

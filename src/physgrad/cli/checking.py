@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from physgrad.cards import PROBLEMS, is_problem, parse_problem, problem_card
+from physgrad.cards import is_problem, parse_problem, problem_card
 from physgrad.cli.comparing import typed_start
 from physgrad.cli.loading import load
 from physgrad.cli.process import NO_SUCCESS, SUCCESS, print_text, wrong_use
+from physgrad.cli.subject import is_problem_file, refuse_unknown, subject_of
 from physgrad.names import (
     INVERSES,
     nearest,
@@ -53,10 +54,10 @@ def check_command(
 ) -> int:
     """Examine the simulator OBJECT and its inverse: what is wrong, what will help.
 
-    OBJECT is a problem (toy), MODULE:OBJECT or path/to/file.py:OBJECT; it names a
-    Simulator, a Chain, an Objective, a Problem or a function z = P(x). The module is
-    imported: its code runs. Exits with 1 if the inverse is none, or the simulator has
-    another fault.
+    OBJECT is a problem (toy), a problem file (FILE.toml), MODULE:OBJECT or
+    path/to/file.py:OBJECT; the latter name a Simulator, a Chain, an Objective, a
+    Problem or a function z = P(x). The module is imported: its code runs. Exits with 1
+    if the inverse is none, or the simulator has another fault.
     """
     with wrong_use(ValueError):
         deviation = None if noise is None else _deviation(noise)
@@ -80,11 +81,8 @@ def _deviation(text: str) -> float:
 
 def _check_names(name: str, start: str | None, inverse: str | None) -> None:
     """What can be refused before JAX is loaded (`ValueError`)."""
-    if ":" not in name and not is_problem(name):
-        raise ValueError(
-            f"unknown problem {quoted(name)}{nearest(name, PROBLEMS)}; your own is "
-            "named MODULE:OBJECT or path/to/file.py:OBJECT"
-        )
+    if not is_problem_file(name):
+        refuse_unknown(name)
     own = is_problem(name)
     if inverse is not None and own:
         _rule_name(inverse, problem_card(name).inverses)
@@ -110,7 +108,8 @@ def _check(
     """Load what is named, and call the library; stdout is kept for the report."""
     import jax
 
-    if float64:
+    file = subject_of(name, {}, None) if is_problem_file(name) else None
+    if float64 or (file is not None and file.float64):
         jax.config.update("jax_enable_x64", True)  # before any array is made
 
     from physgrad import problems
@@ -118,7 +117,10 @@ def _check(
     from physgrad.loop.compiled import quick_to_compile
 
     with contextlib.redirect_stdout(sys.stderr):  # their prints are not the report
-        found = problems.get(name) if is_problem(name) else load(name)
+        if file is not None:
+            found = file.build()
+        else:
+            found = problems.get(name) if is_problem(name) else load(name)
         inverses: Mapping[str, Any] = {}
         like = None
         if isinstance(found, problems.Problem):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from physgrad.cards import PROBLEMS, is_problem, parse_problem
+from physgrad.cards import is_problem, parse_problem
 from physgrad.cli.loading import load
 from physgrad.cli.process import (
     INTERRUPTS,
@@ -21,7 +21,8 @@ from physgrad.cli.process import (
     print_text,
     wrong_use,
 )
-from physgrad.names import nearest, parse_start, quoted
+from physgrad.cli.subject import is_problem_file, refuse_unknown
+from physgrad.names import parse_start, quoted
 from physgrad.results import MissingExtra
 
 if TYPE_CHECKING:
@@ -51,11 +52,12 @@ def explore_command(
     nothing from elsewhere. Ctrl-C ends it.
     """
     with wrong_use(ValueError):
-        if ":" not in problem and not is_problem(problem):
+        if is_problem_file(problem):
             raise ValueError(
-                f"unknown problem {quoted(problem)}{nearest(problem, PROBLEMS)}; your "
-                "own is named MODULE:OBJECT or path/to/file.py:OBJECT"
+                "a problem file is for compare and check; the page opens named "
+                "problems, MODULE:OBJECT or path/to/file.py:OBJECT"
             )
+        refuse_unknown(problem)
     try:
         from physgrad.explorer.server import PageServer
     except ModuleNotFoundError as error:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from physgrad.cards import is_problem, parse_problem
+from physgrad.cards import PROBLEMS, is_problem, parse_problem
 from physgrad.cli.loading import load
 from physgrad.cli.process import DiskError, wrong_use
-from physgrad.names import DEFAULT_OPTIMIZERS, parse_start, quoted
+from physgrad.names import DEFAULT_OPTIMIZERS, nearest, parse_start, quoted
 from physgrad.results import MissingExtra
 
 if TYPE_CHECKING:
@@ -48,13 +48,14 @@ def subject_of(
 
     **Raises:** `ValueError`, `click.UsageError` for wrong use; `DiskError`.
     """
-    if text.lower().endswith(".toml"):
+    if is_problem_file(text):
         _refuse_settings(settings, text)
         return _from_file(text, start)
     if ":" in text and not is_problem(text):
         _refuse_settings(settings, text)
         typed = None if start is None else parse_start(start, start.count(",") + 1)
         return Subject(text, lambda: _loaded(text, typed), start=typed)
+    refuse_unknown(text)
     named = parse_problem(text, **settings)
     typed = None
     if start is not None:
@@ -73,6 +74,23 @@ def subject_of(
         card.inverses,
         typed,
     )
+
+
+def refuse_unknown(text: str) -> None:
+    """Refuse what is neither a problem nor names an object (`ValueError`)."""
+    if is_problem(text) or ":" in text:
+        return
+    if text.lower().endswith(".py"):
+        raise ValueError(f"name the problem in it, too: {text}:problem")
+    raise ValueError(
+        f"unknown problem {quoted(text)}{nearest(text, PROBLEMS)}; your own is named "
+        "MODULE:OBJECT or path/to/file.py:OBJECT"
+    )
+
+
+def is_problem_file(text: str) -> bool:
+    """Whether a text names a problem file."""
+    return text.lower().endswith(".toml")
 
 
 def _refuse_settings(settings: Mapping[str, str | None], text: str) -> None:

@@ -66,8 +66,8 @@ def draw_images(
 def _axes(fields: Fields, shape: tuple[int, ...]) -> list[Axes]:
     """A figure's axes: of each image, then of each difference."""
     count = len(fields.arrays)
-    columns = min(count, COLUMNS)
-    block = -(-count // columns)
+    block = -(-count // COLUMNS)
+    columns = -(-count // block)  # five are three and two, not four and one
     rows = block * (1 if fields.reference is None else 2)
     height, width = (max(SHORTEST, LONGEST * side / max(shape)) for side in shape)
     size = (columns * (width + BESIDE) + BAR, rows * (height + BETWEEN))

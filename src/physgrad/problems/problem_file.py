@@ -33,6 +33,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -124,11 +125,13 @@ class ProblemFile:
         name = self.sections["simulator"]["name"]
         objective = Objective(simulator, loss)
         x0 = jnp.asarray(start, dtype)
-        given = ("start", "x") if "start" in self.sections else ("loss", "target")
-        with self._at(*given):  # x is like the target where nothing else is said
-            objective.flatten(x0)
+        with self._at(*self._shape_of_x()):
+            jax.eval_shape(simulator, x0)
         with self._at("loss", "target"):
-            objective(x0)
+            objective.flatten(x0)
+        if solution is not None and solution.shape != x0.shape:
+            message = f"must have the shape {x0.shape} of x, got {solution.shape}"
+            self._refuse("solution", "x", message)
         return Problem(
             self.path.name,
             objective,
@@ -150,6 +153,13 @@ class ProblemFile:
         with self._at("simulator", next(iter(parameters), "name")):
             return make(**parameters)
 
+    def _shape_of_x(self) -> tuple[str, str]:
+        """Where the shape of x is said; it is that of the target if nowhere else."""
+        start = self.sections.get("start", {})
+        if "shape" in start:
+            return "start", "shape"
+        return ("loss", "target") if _is_number(start.get("x", 0.0)) else ("start", "x")
+
     def _start(self, target: np.ndarray) -> np.ndarray:
         x = self._numbers("start", "x", missing=np.asarray(0.0))
         shape = self.sections.get("start", {}).get("shape", target.shape)
@@ -163,7 +173,11 @@ class ProblemFile:
         if key not in self.sections.get(section, {}) and missing is not ...:
             return missing
         with self._at(section, key):
-            return numbers(self.sections[section][key], self.path.parent)
+            found = numbers(self.sections[section][key], self.path.parent)
+            bad = found.size - np.count_nonzero(np.isfinite(found))
+            if bad:
+                raise ValueError(f"must be finite, got {bad} NaN or infinite entries")
+            return found
 
     @contextlib.contextmanager
     def _at(self, section: str, key: str) -> Iterator[None]:
@@ -172,10 +186,13 @@ class ProblemFile:
             yield
         except (ValueError, TypeError) as error:
             line = (str(error).splitlines() or [""])[0]
-            named = re.match(r"([a-z_]+) must ", line)
+            named = re.match(r"(?:unknown )?([a-z_]+)\b", line)
             if named and named[1] in self.sections.get(section, {}):
                 key = named[1]
             raise ValueError(f"{self.place(section, key)}: {line}") from error
+        except OSError as error:
+            what = f"{error.strerror}; {self.place(section, key)}"
+            raise OSError(error.errno, what, error.filename) from error
 
     def _refuse(self, section: str, key: str, message: str) -> None:
         raise ValueError(f"{self.place(section, key)}: {message}")
@@ -237,6 +254,9 @@ def _faults(file: ProblemFile) -> Iterator[str]:
         if not isinstance(keys, dict):
             yield f"{file.place(section)}: must be a section, [{section}]"
             return
+    for section in sections:
+        if section != "simulator":
+            yield from _key_faults(file, section, SECTIONS[section])
     for section, key in NEEDED.items():
         if key not in sections.get(section, {}):
             yield f"{file.path.name}: [{section}] must give {key!r}"
@@ -244,18 +264,9 @@ def _faults(file: ProblemFile) -> Iterator[str]:
     for fault in _name_faults(file):
         yield fault
         return
-    for section, keys in sections.items():
-        known = dict(SECTIONS[section])
-        if section == "simulator":
-            known |= dict.fromkeys(parameters_of(sections["simulator"]["name"]), "any")
-        for key, value in keys.items():
-            if key not in known:
-                yield f"{file.place(section, key)}: unknown key{nearest(key, known)}"
-            elif not _KINDS[known[key]][0](value):
-                expected = _KINDS[known[key]][1]
-                got = brief(value)
-                yield f"{file.place(section, key)}: must be {expected}, got {got}"
     given = sections["simulator"]
+    of_its_own = dict.fromkeys(parameters_of(given["name"]), "any")
+    yield from _key_faults(file, "simulator", SECTIONS["simulator"] | of_its_own)
     for key, parameter in parameters_of(given["name"]).items():
         if parameter.default is parameter.empty and key not in given:
             place = file.place("simulator", "name")
@@ -264,6 +275,17 @@ def _faults(file: ProblemFile) -> Iterator[str]:
         parse_optimizers(file.optimizers)
     except ValueError as error:
         yield f"{file.place('run', 'optimizers')}: {error}"
+
+
+def _key_faults(
+    file: ProblemFile, section: str, known: Mapping[str, str]
+) -> Iterator[str]:
+    for key, value in file.sections[section].items():
+        if key not in known:
+            yield f"{file.place(section, key)}: unknown key{nearest(key, known)}"
+        elif not _KINDS[known[key]][0](value):
+            expected, got = _KINDS[known[key]][1], brief(value)
+            yield f"{file.place(section, key)}: must be {expected}, got {got}"
 
 
 def _name_faults(file: ProblemFile) -> Iterator[str]:
@@ -284,9 +306,12 @@ def _is_shape(value: Any) -> bool:
     return isinstance(value, list) and all(_is_count(n) and n > 0 for n in value)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _is_data(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number or isinstance(value, str | list)
+    return _is_number(value) or isinstance(value, str | list)
 
 
 _KINDS: dict[str, tuple[Any, str]] = {

@@ -27,7 +27,10 @@ def like_x(method: Callable) -> Callable:
     @functools.wraps(method)
     def in_its_precision(self: Any, x: Any, *rest: Any) -> Any:
         if not isinstance(x, jax.Array | np.ndarray):
-            raise TypeError(f"x must be an array, got {brief(x)}")
+            got = f"a {type(x).__name__}" if isinstance(x, list | tuple) else brief(x)
+            raise TypeError(f"x must be an array, as of jnp.array(...), got {got}")
+        if not np.issubdtype(x.dtype, np.inexact):
+            raise TypeError(f"x must be a floating array, got {x.dtype}: write 1.0")
         return method(in_precision(self, x.dtype), x, *rest)
 
     return in_its_precision
