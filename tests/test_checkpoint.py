@@ -19,7 +19,7 @@ import optax
 import pytest
 
 import physgrad as pg
-from physgrad.loop import checkpoint, chunks
+from physgrad.loop import checkpoint, chunks, saves
 from physgrad.loop.fingerprint import fingerprint
 
 TESTS = str(Path(__file__).parent)
@@ -312,7 +312,7 @@ def test_a_full_disk_is_told_of_once_and_nothing_is_lost(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.warns() as caught:
-        patch.setattr(checkpoint, "save_folder", full)
+        patch.setattr(saves, "save_folder", full)
         run = minimize(tmp_path)
     assert same(run, minimize())
     told = [str(warning.message) for warning in caught]
@@ -324,7 +324,7 @@ def test_a_full_disk_is_told_of_once_and_nothing_is_lost(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_has_room_again_gets_all_of_the_run(tmp_path, monkeypatch):
-    calls, save_folder = [], checkpoint.save_folder
+    calls, save_folder = [], saves.save_folder
 
     def full_for_a_while(*args, **kwargs):
         calls.append(args)
@@ -332,7 +332,7 @@ def test_a_disk_that_has_room_again_gets_all_of_the_run(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         save_folder(*args, **kwargs)
 
-    monkeypatch.setattr(checkpoint, "save_folder", full_for_a_while)
+    monkeypatch.setattr(saves, "save_folder", full_for_a_while)
     with pytest.warns(UserWarning, match="it goes on in memory"):
         run = minimize(tmp_path)
     assert same(run, minimize()) and same(minimize(tmp_path), run)
