@@ -40,6 +40,7 @@ def public_names() -> set[str]:
         *(f"physgrad.{name}" for name in pg._HOME),
         *(f"physgrad.plot.{name}" for name in pg.plot.__all__),
         *(f"physgrad.simulators.{name}" for name in pg.simulators.__all__),
+        *(f"physgrad.train.{name}" for name in pg.train.__all__),
         *(f"physgrad.problems.{name}" for name in names.problem_functions()),
     }
 

@@ -48,8 +48,8 @@ LAYERS = [
     *("cli", "explorer", "plot", "train", "problems", "simulators", "doctor"),
     *("comparison", "loop", "optimizers", "physical_gradient", "optimizer"),
     *("objective", "bijections", "simulator", "callback", "process"),
-    *("inverses", "basis", "spectral", "trajectory", "storage"),
-    *("worker", "expressions", "cards", "names", "results"),
+    *("inverses", "basis", "krylov", "spectral", "trajectory", "storage"),
+    *("worker", "expressions", "cards", "names", "results", "derivatives"),
 ]
 OUTSIDE = ["physgrad", "__main__"]
 HEAVY = {"equinox", "jax", "optimistix"}

@@ -41,12 +41,14 @@ def public_names() -> dict[str, str]:
     names |= {
         f"simulators.{name}": f"physgrad.simulators.{name}" for name in simulators
     }
+    names |= {f"train.{name}": f"physgrad.train.{name}" for name in pg.train.__all__}
     names |= {f"problems.{name}": f"physgrad.problems.{name}" for name in functions}
     names |= {str(result): "physgrad.Result" for result in pg.Result}
     return names
 
 
 NAMES = public_names()
+MODULES = ("plot", "problems", "simulators", "train")
 
 
 def target(code: str, names: Mapping[str, str], module: str = "") -> str | None:
@@ -64,7 +66,7 @@ def target(code: str, names: Mapping[str, str], module: str = "") -> str | None:
     for known in (name,) if prefix else (inner, name):
         if known in names:
             return names[known]
-    if head in names and member and head not in ("plot", "problems", "simulators"):
+    if head in names and member and head not in MODULES:
         return names[head]
     return f"physgrad.{name}" if prefix == "pg" else None
 

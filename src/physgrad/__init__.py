@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from physgrad import plot as plot
     from physgrad import problems as problems
     from physgrad import simulators as simulators
+    from physgrad import train as train
     from physgrad.bijections import Interval as Interval
     from physgrad.bijections import Positive as Positive
     from physgrad.bijections import Simplex as Simplex
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from physgrad.inverses.diagonal import DiagonalInverse as DiagonalInverse
     from physgrad.inverses.evaluations import Evaluations as Evaluations
     from physgrad.inverses.ladder import Ladder as Ladder
+    from physgrad.inverses.learned import LearnedInverse as LearnedInverse
     from physgrad.inverses.linearized import LinearizedInverse as LinearizedInverse
     from physgrad.inverses.numerical import NumericalInverse as NumericalInverse
     from physgrad.inverses.refined import RefinedInverse as RefinedInverse
@@ -74,6 +76,10 @@ if TYPE_CHECKING:
     from physgrad.results import SimulatorError as SimulatorError
     from physgrad.simulator import Chain as Chain
     from physgrad.simulator import Simulator as Simulator
+    from physgrad.train.drop_in import PhysicalSimulator as PhysicalSimulator
+    from physgrad.train.drop_in import with_physical_gradient as with_physical_gradient
+    from physgrad.train.physical_loss import PhysicalLoss as PhysicalLoss
+    from physgrad.train.physical_loss import physical_loss as physical_loss
     from physgrad.trajectory import Covariance as Covariance
     from physgrad.trajectory import Run as Run
     from physgrad.trajectory import Runs as Runs
@@ -99,6 +105,7 @@ _HOME = {
     "Iterates": "loop.iteration",
     "Ladder": "inverses.ladder",
     "LBFGS": "optimizers.lbfgs",
+    "LearnedInverse": "inverses.learned",
     "LevenbergMarquardt": "optimizers.levenberg_marquardt",
     "LinearizedInverse": "inverses.linearized",
     "MatrixMetric": "objective.z_step",
@@ -112,6 +119,8 @@ _HOME = {
     "OptimistixOptimizer": "optimizers.optimistix_optimizer",
     "Optimizer": "optimizer.optimizer",
     "PhysicalGradient": "physical_gradient",
+    "PhysicalLoss": "train.physical_loss",
+    "PhysicalSimulator": "train.drop_in",
     "Positive": "bijections",
     "Problem": "problems.problem",
     "PullBack": "inverses.rule",
@@ -141,7 +150,10 @@ _HOME = {
     "minimize_many": "loop.many",
     "plot": "plot",
     "problems": "problems",
+    "physical_loss": "train.physical_loss",
     "simulators": "simulators",
+    "train": "train",
+    "with_physical_gradient": "train.drop_in",
 }
 
 

@@ -133,6 +133,15 @@ def fraction(name: str) -> Callable[[Any], Float[Array, ""]]:
     return _number(name, "a number above 0 and below 1", lambda v: 0 < v < 1)
 
 
+def share(name: str) -> Callable[[Any], Float[Array, ""]]:
+    """A converter that takes numbers from zero to one.
+
+    >>> float(share("weight")(1.0))
+    1.0
+    """
+    return _number(name, "a number from 0 to 1", lambda v: 0 <= v <= 1)
+
+
 def not_negative(name: str) -> Callable[[Any], Float[Array, ""]]:
     """A converter that takes zero and finite numbers above it.
 

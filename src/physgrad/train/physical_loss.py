@@ -1,0 +1,205 @@
+"""A loss for networks: its value is the true one, its gradient leads to P^-1(z~).
+
+d physical_loss / dx = W (x - x+), x+ = P^-1(z - eta H_L^-1 dL/dz)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, PyTree
+
+from physgrad.derivatives import undifferentiable
+from physgrad.inverses.flat import Flat, Scalar
+from physgrad.inverses.rule import Code, Inverse, as_rule
+from physgrad.inverses.settings import positive
+from physgrad.inverses.state import State
+from physgrad.inverses.trees import in_precision
+from physgrad.objective.objective import FlatObjective, Objective
+from physgrad.objective.z_step import NewtonMetric, ZStep
+from physgrad.physical_gradient import physical_step
+from physgrad.results import LAST_CODE_THAT_GOES_ON
+from physgrad.simulator import Chain, Simulator
+from physgrad.train.judged import as_loss, judged
+from physgrad.train.proxy_metric import Place, ProxyMetric, as_proxy_metric
+
+NO_SECOND_DERIVATIVE = (
+    "a physical gradient has no derivative: x+ is held constant, so that a Hessian "
+    "would be a wrong number; use the plain loss for second derivatives"
+)
+
+
+class Pulled(eqx.Module):
+    """The point that a physical step reaches, and whether it can be trusted."""
+
+    x: PyTree
+    """x+, like x; x itself where `ok` is false."""
+    result: Code
+    """A `Result` by its code."""
+
+    @property
+    def ok(self) -> Bool[Array, "..."]:
+        """Whether x+ counts: its certificate holds, or the nearest point was taken."""
+        return self.result <= LAST_CODE_THAT_GOES_ON
+
+
+class PhysicalLoss(eqx.Module):
+    """L(P(x), target), with W (x - x+) as its gradient; made by `physical_loss`."""
+
+    simulator: Simulator | Chain
+    """z = P(x)."""
+    loss: Callable | None
+    """L(z, target); None for the sum of squares."""
+    inverse: Inverse | None
+    """Another rule than that of the simulator."""
+    step_size: Scalar
+    """eta, in z-space."""
+    metric: ProxyMetric
+    """W."""
+
+    def __call__(self, x: PyTree, target: PyTree) -> Scalar:
+        """L(P(x), target), a scalar, of one sample."""
+        objective, flat = self._objective(target).flatten(x)
+        return _true_loss((flat, objective), *self._fixed(objective, flat))
+
+    def pull_back(self, x: PyTree, target: PyTree) -> Pulled:
+        """x+ of one sample, by which the gradient goes, with its result code."""
+        objective, flat = self._objective(target).flatten(x)
+        rule, step_size, _ = self._fixed(objective, flat)
+        state = objective.start(flat)
+        way = NewtonMetric().step(objective.loss, state.z)
+        x_pulled, result = _pull_back(objective, state, way, rule, step_size)
+        return Pulled(objective.simulator.unravel_x(x_pulled), result)
+
+    def _objective(self, target: PyTree) -> Objective:
+        return Objective(self.simulator, judged(self.loss, target))
+
+    def _fixed(self, objective: FlatObjective, x: Flat) -> Any:
+        """What no derivative goes through: the rule, eta and W."""
+        fixed = (self.inverse or objective.rule, self.step_size, self.metric)
+        return without_derivative(in_precision(fixed, x.dtype))
+
+
+def physical_loss(
+    simulator: Callable,
+    loss: Any = None,
+    inverse: Any = None,
+    step_size: Any = 1.0,
+    metric: Any = None,
+) -> PhysicalLoss:
+    """The true loss of a network's output x, with the physical gradient.
+
+    value = L(P(x), target),  gradient = W (x - x+),
+    x+ = P^-1(z - step_size H_L^-1 dL/dz), held constant.
+
+    It is a function of one sample, `loss(x, target)`, for `jax.vmap` over a batch,
+    `jax.jit`, `jax.grad` and `jax.lax.scan`. A descent step on it is one towards x+ on
+    the proxy 1/2 |x - x+|_W^2. Derivatives with respect to the target or the arrays of
+    the simulator are those of the plain loss. Forward-mode and second derivatives are
+    refused, since x+ is constant: they would be wrong numbers.
+
+    A sample whose inverse fails has the gradient zero, so that it does not spoil its
+    batch; `loss.pull_back(x, target).result` tells which these are. Where the simulator
+    itself is not finite the value says so.
+
+    **Arguments:**
+
+    - `simulator`: a `Simulator`, a `Chain`, or a function (numerical inverse); what
+        differs from sample to sample, or is trained, is best an array of a module.
+    - `loss`: L(z, target), a scalar; None for the sum of (z - target)^2. Then the
+        target may be a `SquaredLoss(target, weight)`, whose weight masks entries.
+    - `inverse`: a rule in place of the simulator's own.
+    - `step_size`: eta, in z-space; 1 asks for the optimum of a quadratic loss.
+    - `metric`: W. None or "x" for I, which makes x best; "z" for J^T B J, which makes z
+        best, as the plain gradient does; a number between 0 and 1 for that part of
+        "z"; a symmetric matrix; or a function (dx, x) -> W dx.
+
+    **Raises:** `TypeError`, `ValueError` for wrong values or kinds of these; when it is
+    used, for a target that does not fit z.
+
+    >>> import jax, jax.numpy as jnp, physgrad as pg
+    >>> root = pg.AnalyticInverse(lambda z: jnp.log(z))
+    >>> loss = pg.physical_loss(pg.Simulator(jnp.exp, root))
+    >>> x, target = jnp.array([-5.0]), jnp.array([1.0])
+    >>> print(jax.grad(loss)(x, target))                            # x - log(target)
+    [-5.]
+
+    **Source:** Holl, Koltun, Thuerey, "Scale-invariant Learning by Physics Inversion",
+    NeurIPS 2022, section 3.
+    """
+    if not isinstance(simulator, Simulator | Chain):
+        simulator = Simulator(simulator)
+    return PhysicalLoss(
+        simulator,
+        as_loss(loss),
+        as_rule(inverse),
+        positive("step_size")(step_size),
+        as_proxy_metric(metric),
+    )
+
+
+@eqx.filter_custom_vjp
+def _true_loss(
+    point: tuple[Flat, FlatObjective],
+    rule: Inverse,
+    step_size: Scalar,
+    metric: ProxyMetric,
+) -> Scalar:
+    x, objective = point
+    return objective(x)
+
+
+@_true_loss.def_fwd
+def _value_and_gradient(
+    perturbed: Any, point: Any, rule: Inverse, step_size: Scalar, metric: ProxyMetric
+) -> tuple[Scalar, Flat]:
+    del perturbed
+    x, objective = point
+    state = objective.start(x)
+    way = NewtonMetric().step(objective.loss, state.z)
+    x_pulled, _ = _pull_back(objective, state, way, rule, step_size)
+    place = Place(objective.simulator, x, way.metric)
+    gradient = proxy_gradient(metric, x - x_pulled, place)
+    gradient = undifferentiable(gradient, NO_SECOND_DERIVATIVE)
+    return objective.loss(state.z), gradient
+
+
+@_true_loss.def_bwd
+def _backward(
+    gradient: Flat, cotangent: Scalar, perturbed: Any, point: Any, *fixed: Any
+) -> tuple[Flat, Any]:
+    x, objective = point
+    changed, rest = eqx.partition(objective, perturbed[1])
+    if jax.tree.leaves(changed):  # the target, or the simulator itself
+        _, back = jax.vjp(lambda changed: eqx.combine(changed, rest)(x), changed)
+        (changed,) = back(cotangent)
+    return cotangent * gradient, changed
+
+
+def _pull_back(
+    objective: FlatObjective, state: State, way: ZStep, rule: Inverse, step_size: Scalar
+) -> tuple[Flat, Code]:
+    """x+, or x where the step failed, and the code of its result."""
+    step = physical_step(objective, state, way, step_size, rule)
+    x, result = step.state.x, jnp.asarray(step.result)
+    ok = (result <= LAST_CODE_THAT_GOES_ON) & jnp.all(jnp.isfinite(x))
+    return jnp.where(ok, x, state.x), result
+
+
+def proxy_gradient(metric: ProxyMetric, difference: Flat, place: Place) -> Flat:
+    """W (x - x+), zero where that is not finite."""
+    gradient = metric.gradient(difference, place)
+    return jnp.where(jnp.all(jnp.isfinite(gradient)), gradient, 0.0)
+
+
+def without_derivative(tree: PyTree) -> PyTree:
+    """The tree, its floating arrays held constant."""
+    return jax.tree.map(
+        lambda leaf: lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf,
+        tree,
+    )
