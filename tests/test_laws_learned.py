@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -34,7 +36,8 @@ def test_whatever_the_network_says_the_certificate_holds(network, dtype):
     step = step_to(pg.LearnedInverse(NETWORKS[network]), target, x)
     assert step.result == COMPLETED
     assert np.abs(bent(step.state.x) - target).max() <= np.sqrt(eps(dtype))
-    assert step.certificate.residual <= step.certificate.tolerance
+    certificate = step.certificate
+    assert certificate is not None and certificate.residual <= certificate.tolerance
 
 
 def test_alone_it_is_the_difference_correction(dtype):
@@ -87,9 +90,9 @@ def test_training_makes_round_trips_better_and_is_repeatable():
 
 def test_wrong_use_is_named():
     network = eqx.nn.MLP(2, 2, 4, 1, key=jax.random.key(0))
-    key = jax.random.key(1)
+    key, no_function = jax.random.key(1), cast("Any", 3.0)
     with pytest.raises(TypeError, match="network"):
-        pg.LearnedInverse(3.0)
+        pg.LearnedInverse(no_function)
     with pytest.raises(TypeError, match=r"rule|polish"):
         pg.LearnedInverse(network, polish=jnp.sqrt)
     with pytest.raises(ValueError, match="num_steps"):

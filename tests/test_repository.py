@@ -49,7 +49,15 @@ LAYERS = [
     *("comparison", "loop", "optimizers", "physical_gradient", "optimizer"),
     *("objective", "bijections", "simulator", "callback", "process"),
     *("inverses", "basis", "krylov", "spectral", "trajectory", "storage"),
-    *("worker", "expressions", "cards", "names", "results", "derivatives"),
+    *(
+        "worker",
+        "expressions",
+        "cards",
+        "training_names",
+        "names",
+        "results",
+        "derivatives",
+    ),
 ]
 OUTSIDE = ["physgrad", "__main__"]
 HEAVY = {"equinox", "jax", "optimistix"}

@@ -128,12 +128,13 @@ def _one_of(names: Iterable[str]) -> Kind:
     return Kind(" or ".join(names), lambda text: names[names.index(text)], names)
 
 
-_POSITIVE = _within("a positive number such as 0.3", number, lambda v: v > 0)
-_NOT_NEGATIVE = _within("zero or a positive number", number, lambda v: v >= 0)
+POSITIVE = _within("a positive number such as 0.3", number, lambda v: v > 0)
+NOT_NEGATIVE = _within("zero or a positive number", number, lambda v: v >= 0)
 _FINITE = Kind("a number such as -0.5", number)
 _BELOW_ONE = _within("a number from 0 to below 1", number, lambda v: 0 <= v < 1)
-_FRACTION = _within("a number above 0 and below 1", number, lambda v: 0 < v < 1)
-_COUNT = _within(
+SHARE = _within("a number from 0 to 1", number, lambda v: 0 <= v <= 1)
+FRACTION = _within("a number above 0 and below 1", number, lambda v: 0 < v < 1)
+COUNT = _within(
     "a whole number from 1 to 1000000", whole_number, lambda v: 1 <= v <= 1_000_000
 )
 
@@ -151,20 +152,20 @@ INVERSES: dict[str, dict[str, Key]] = {
     "own": {},
     "numerical": {
         "solver": Key(_one_of(SOLVERS), "dogleg"),
-        "rtol": Key(_POSITIVE, None),
-        "max_steps": Key(_COUNT, 256),
+        "rtol": Key(POSITIVE, None),
+        "max_steps": Key(COUNT, 256),
     },
     "broyden": {
-        "rtol": Key(_POSITIVE, None),
-        "max_steps": Key(_COUNT, 256),
+        "rtol": Key(POSITIVE, None),
+        "max_steps": Key(COUNT, 256),
     },
-    "linearized": {"damping": Key(_NOT_NEGATIVE, 0.0)},
+    "linearized": {"damping": Key(NOT_NEGATIVE, 0.0)},
     "spectral": {
         "power": Key(_FINITE, 0.5),
-        "truncation": Key(_FRACTION, None),
+        "truncation": Key(FRACTION, None),
     },
     "regularized": {
-        "noise": Key(_NOT_NEGATIVE, None),
+        "noise": Key(NOT_NEGATIVE, None),
         "operator": Key(_one_of(PENALTIES), "identity"),
     },
     "transposed": {},
@@ -174,7 +175,7 @@ INVERSES: dict[str, dict[str, Key]] = {
 
 
 _PHYSICAL = {
-    "step_size": Key(_POSITIVE, 0.3),
+    "step_size": Key(POSITIVE, 0.3),
     "metric": Key(_one_of(("newton", "gradient")), "newton"),
     "acceptance": Key(_one_of(("monotone", "trust-region")), None),
     "momentum": Key(_BELOW_ONE, 0.0),
@@ -182,34 +183,34 @@ _PHYSICAL = {
 
 
 def _optax(learning_rate: float, **keys: Key) -> Method:
-    rate = Key(_POSITIVE, learning_rate)
+    rate = Key(POSITIVE, learning_rate)
     return Method("OptaxOptimizer", {"learning_rate": rate, **keys}, extra="train")
 
 
-_EPS = Key(_NOT_NEGATIVE, 1e-8)
+_EPS = Key(NOT_NEGATIVE, 1e-8)
 
 # Defaults suit the toy from (3, 3) in ten steps.
 OPTIMIZERS = {
-    "gd": Method("GradientDescent", {"learning_rate": Key(_POSITIVE, 0.01)}),
-    "newton": Method("Newton", {"step_size": Key(_POSITIVE, 1 / 3)}),
+    "gd": Method("GradientDescent", {"learning_rate": Key(POSITIVE, 0.01)}),
+    "newton": Method("Newton", {"step_size": Key(POSITIVE, 1 / 3)}),
     "pg": Method(
         "PhysicalGradient", _PHYSICAL | {"inverse": Key(_one_of(INVERSES), "own")}
     ),
     "pg-numeric": Method("PhysicalGradient", _PHYSICAL | INVERSES["numerical"]),
-    "gauss-newton": Method("GaussNewton", {"step_size": Key(_POSITIVE, 1 / 3)}),
+    "gauss-newton": Method("GaussNewton", {"step_size": Key(POSITIVE, 1 / 3)}),
     "half-inverse": Method(
         "HalfInverse",
         {
-            "step_size": Key(_POSITIVE, 0.3),
-            "truncation": Key(_FRACTION, None),
+            "step_size": Key(POSITIVE, 0.3),
+            "truncation": Key(FRACTION, None),
             "metric": Key(_one_of(("newton", "gradient")), "gradient"),
         },
     ),
-    "lm": Method("LevenbergMarquardt", {"radius": Key(_POSITIVE, 1.5)}),
-    "lbfgs": Method("LBFGS", {"history_length": Key(_COUNT, 10)}),
+    "lm": Method("LevenbergMarquardt", {"radius": Key(POSITIVE, 1.5)}),
+    "lbfgs": Method("LBFGS", {"history_length": Key(COUNT, 10)}),
     "adam": _optax(0.3, b1=Key(_BELOW_ONE, 0.9), b2=Key(_BELOW_ONE, 0.999), eps=_EPS),
     "adagrad": _optax(
-        1.0, initial_accumulator_value=Key(_NOT_NEGATIVE, 0.1), eps=Key(_POSITIVE, 1e-7)
+        1.0, initial_accumulator_value=Key(NOT_NEGATIVE, 0.1), eps=Key(POSITIVE, 1e-7)
     ),
     "rmsprop": _optax(0.3, decay=Key(_BELOW_ONE, 0.9), eps=_EPS),
     "sgd": _optax(0.01, momentum=Key(_BELOW_ONE, 0.9)),
@@ -231,12 +232,28 @@ def parse_optimizer(text: str, inverses: Iterable[str] = ()) -> Named:
     >>> parse_optimizer("newton:step_size=1/2").settings
     {'step_size': 0.5}
     """
+    return parse_named(text, OPTIMIZERS, "optimizer", inverses)
+
+
+def parse_named(
+    text: str,
+    known: Mapping[str, Method],
+    what: str,
+    inverses: Iterable[str] = (),
+) -> Named:
+    """Read `NAME[:key=value,...]`, the name of one of several methods.
+
+    **Raises:** `ValueError`, one line that names what is wrong and what was expected.
+
+    >>> parse_named("gd:learning_rate=2", OPTIMIZERS, "optimizer").settings
+    {'learning_rate': 2.0}
+    """
     name, colon, rest = text.partition(":")
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {quoted(name)}{nearest(name, OPTIMIZERS)}")
-    where = f" (optimizer {quoted(text)})"
+    if name not in known:
+        raise ValueError(f"unknown {what} {quoted(name)}{nearest(name, known)}")
+    where = f" ({what} {quoted(text)})"
     typed = _pairs(rest, where) if colon else {}
-    keys = _keys(name, typed, inverses)
+    keys = _keys(known[name], typed, inverses)
     settings = {key: default for key, (_, default) in keys.items()}
     for key, value in typed.items():
         if key not in keys:
@@ -302,16 +319,16 @@ def _pairs(text: str, where: str) -> dict[str, str]:
 
 
 def _keys(
-    name: str, typed: Mapping[str, str], inverses: Iterable[str]
+    method: Method, typed: Mapping[str, str], inverses: Iterable[str]
 ) -> dict[str, Key]:
     """The keys of a method, and those of the inverse that is typed or its default."""
-    keys = dict(OPTIMIZERS[name].keys)
+    keys = dict(method.keys)
     if "inverse" not in keys:
         return keys
-    known = {name: {} for name in inverses} | INVERSES
+    further = {name: {} for name in inverses} | INVERSES
     default = keys["inverse"].default
-    keys["inverse"] = Key(_one_of(known), default)
-    return keys | known.get(typed.get("inverse", default), {})
+    keys["inverse"] = Key(_one_of(further), default)
+    return keys | further.get(typed.get("inverse", default), {})
 
 
 def _home(key: str, known: Iterable[str]) -> str:

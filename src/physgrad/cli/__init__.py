@@ -28,6 +28,7 @@ from physgrad.cli.process import (
     report,
     show_warning,
 )
+from physgrad.cli.training import train_command
 from physgrad.names import package_version
 
 
@@ -104,3 +105,4 @@ commands.add_command(compare_command)
 commands.add_command(check_command)
 commands.add_command(explore_command)
 commands.add_command(init_command)
+commands.add_command(train_command)

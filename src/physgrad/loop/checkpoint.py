@@ -16,7 +16,7 @@ import numpy as np
 
 from physgrad.inverses.notes import note
 from physgrad.loop.chunks import Chunks, Saved
-from physgrad.loop.saves import Saves, locked_folder, write_whole
+from physgrad.loop.saves import PLACES, Saves, locked_folder, write_whole
 from physgrad.results import CheckpointError
 from physgrad.storage import load_folder, pack_arrays, unpack_arrays
 
@@ -100,5 +100,8 @@ def opened(
 
     **Raises:** as `locked_folder`.
     """
+    begun = os.path.isdir(folder) and os.listdir(folder)
     with locked_folder(folder, further=("records-",)) as place:
+        if begun and not any((place / name).exists() for name in PLACES):
+            note(f"{place}: the first save was not finished; the run starts afresh")
         yield Checkpoint(place, identity)

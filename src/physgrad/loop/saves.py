@@ -127,8 +127,6 @@ def locked_folder(
             raise FileExistsError(
                 f"{place} holds {other}, which is no checkpoint: name another folder"
             )
-        if names and not {*PLACES} & names:
-            note(f"{place}: the first save was not finished; the run starts afresh")
     elif os.path.lexists(place):
         raise NotADirectoryError(f"{place} is a file, not a folder")
     place.mkdir(parents=True, exist_ok=True)

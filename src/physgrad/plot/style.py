@@ -71,6 +71,8 @@ _KINDS = {
     "LevenbergMarquardt": "lm",
     "LBFGS": "lbfgs",
     "OptimistixOptimizer": "optimistix",
+    "physical": "pg",
+    "physical-lm": "pg-numeric",
 }
 # No two of them look alike when small; the octagon is the stop sign.
 _SPARE_MARKERS = "PdX*^v<>p"

@@ -1,0 +1,307 @@
+"""`physgrad train`: a network through physics, by several methods side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from physgrad.cli.process import (
+    NO_SUCCESS,
+    SUCCESS,
+    DiskError,
+    complain,
+    open_stdout,
+    print_text,
+    uninterrupted,
+    wrong_use,
+)
+from physgrad.names import Named, number, package_version, quoted, whole_number
+from physgrad.results import CheckpointError, MissingExtra
+from physgrad.training_names import (
+    EXPERIMENTS,
+    METHODS,
+    experiment_card,
+    parse_methods,
+)
+
+if TYPE_CHECKING:
+    from physgrad.train.course import Outcome
+    from physgrad.train.training import Point
+
+RESULTS = "results.json"
+FIGURES = ("training.png", "training.svg")
+MOST_SEED = 2**31
+
+
+def _usage() -> str:
+    lines = ["Experiments:"]
+    lines += [f"  {name:23}{card.what}" for name, card in EXPERIMENTS.items()]
+    lines += ["", "Methods, and their settings; defaults are the experiment's:"]
+    lines += [f"  {name:14}{', '.join(m.keys)}" for name, m in METHODS.items()]
+    return "\n".join(lines)
+
+
+@click.command(
+    "train",
+    short_help="Train a network through physics, by several methods.",
+    epilog="\b\n" + _usage().replace("\n\n", "\n\n\b\n"),
+)
+@click.argument("experiment")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME[:key=value,...]",
+    help="A method; once for each.  [default: the experiment's]",
+)
+@click.option(
+    "--seconds",
+    metavar="S",
+    help="To train, for each method, without compiling.  [default: the experiment's]",
+)
+@click.option("--epochs", metavar="N", help="To train, instead of seconds.")
+@click.option("--seed", metavar="N", default="0", help="Of network and data.")
+@click.option("--out", metavar="DIR", help="Save results, figures and checkpoints.")
+@click.option("--resume", is_flag=True, help="Go on with what is in DIR.")
+@click.option("--force", is_flag=True, help="Replace what is in DIR.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def train_command(
+    *,
+    experiment: str,
+    methods: tuple[str, ...],
+    seconds: str | None,
+    epochs: str | None,
+    seed: str,
+    out: str | None,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Train the network of EXPERIMENT by one or more methods, side by side.
+
+    All begin with the same network and see the same data. Progress goes to stderr, a
+    table to stdout. A training with --out that was cut off, at whatever moment, goes on
+    with --resume to the same bits.
+    """
+    with wrong_use(ValueError):
+        card = experiment_card(experiment)
+        named = parse_methods(methods or card.methods, experiment)
+        budget = _budget(seconds, epochs, card.seconds)
+        number_of_seed = whole_number(seed, "--seed")
+        if number_of_seed >= MOST_SEED:
+            raise ValueError(f"--seed must be below {MOST_SEED}, got {quoted(seed)}")
+    folder = None if out is None else _folder(out, resume, force)
+    if folder is None and (resume or force):
+        raise click.UsageError("--resume and --force need a folder: add --out DIR")
+    outcomes = _train(experiment, named, budget, number_of_seed, folder)
+    document = _document(experiment, number_of_seed, outcomes)
+    try:
+        with uninterrupted():
+            saved = [] if folder is None else _save(folder, document, outcomes)
+    finally:  # what was computed is shown, whatever the disk says
+        print_text(_json(document) if as_json else _table(experiment, outcomes))
+    if saved and not as_json:
+        print_text(f"saved in {out}: {', '.join(saved)}")
+    good = any(o.result == "completed" for o in outcomes.values())
+    return SUCCESS if good else NO_SUCCESS
+
+
+def _budget(seconds: str | None, epochs: str | None, default: float) -> dict[str, Any]:
+    """As `train.training.Budget` takes it."""
+    if seconds is not None and epochs is not None:
+        raise ValueError("--seconds and --epochs exclude each other: give one")
+    if epochs is not None:
+        return {"epochs": whole_number(epochs, "--epochs")}
+    if seconds is None:
+        return {"seconds": default}
+    try:
+        value = number(seconds)
+    except ValueError:
+        value = -1.0
+    if value <= 0:
+        raise ValueError(f"--seconds must be a positive number, got {quoted(seconds)}")
+    return {"seconds": value}
+
+
+def _folder(out: str, resume: bool, force: bool) -> Path:
+    """The folder of --out, which can be written to: seen before anything is trained."""
+    from physgrad.storage import check_folder
+
+    if not out:
+        raise click.UsageError("--out must name a folder, got ''")
+    if resume and force:
+        raise click.UsageError("--resume and --force exclude each other: give one")
+    folder = Path(out)
+    with _disk(out):
+        check_folder(folder / "checkpoints", force=True)
+    held = [name for name in (RESULTS, "checkpoints") if (folder / name).exists()]
+    if held and not (resume or force):
+        raise click.UsageError(
+            f"the folder of --out holds {held[0]} ({out}): name another one, or add "
+            "--resume to go on, --force to begin anew"
+        )
+    if force:
+        _forget(folder)
+    return folder
+
+
+def _forget(folder: Path) -> None:
+    """Remove the checkpoints of an older training, and nothing else."""
+    import shutil
+
+    from physgrad.loop.saves import locked_folder
+
+    if (folder / "checkpoints").exists():
+        with _disk(str(folder)), locked_folder(folder / "checkpoints", ("method-",)):
+            shutil.rmtree(folder / "checkpoints")
+
+
+@contextlib.contextmanager
+def _disk(out: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = f"{error.filename or out}: {error.strerror or error}"
+        raise DiskError(
+            f"cannot save in {out} ({why}): name another folder with --out"
+        ) from error
+
+
+def _train(
+    experiment: str,
+    named: Mapping[str, Named],
+    budget: Mapping[str, Any],
+    seed: int,
+    folder: Path | None,
+) -> dict[str, Outcome]:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # before any array is made
+
+    with wrong_use(MissingExtra):
+        from physgrad.train.course import train_all
+    from physgrad.train.training import Budget
+
+    with wrong_use(ValueError, MissingExtra), _checkpoints(), _disk(str(folder)):
+        return train_all(
+            experiment,
+            named,
+            Budget(**budget),
+            seed,
+            folder=folder,
+            watch=_watcher(budget),
+        )
+
+
+@contextlib.contextmanager
+def _checkpoints() -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError as error:
+        what = "is of another run" in str(error)
+        raise (click.UsageError if what else DiskError)(str(error)) from error
+
+
+def _watcher(budget: Mapping[str, Any]) -> Callable[[str, Point], None]:
+    """Tells stderr of each new point: on a terminal in one line that changes."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    last: list[str] = []
+
+    def watch(key: str, point: Point) -> None:
+        whole = budget.get("seconds") or budget.get("epochs") or 1
+        done = point.seconds if "seconds" in budget else point.epochs
+        error = "" if point.x_error is None else f", x {point.x_error:.2e}"
+        line = (
+            f"{key}: {done / whole:4.0%}, {point.seconds:.1f} s, epoch {point.epochs}, "
+            f"loss {point.validation_loss:.2e}{error}"
+        )
+        if console.is_terminal:
+            end = "\n" if done >= whole else "\r"
+            console.print(line.ljust(console.width - 1), end=end, soft_wrap=True)
+        elif done >= whole or last != [key]:
+            console.print(line, soft_wrap=True)
+            last[:] = [key]
+
+    return watch
+
+
+def _document(
+    experiment: str, seed: int, outcomes: Mapping[str, Outcome]
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "physgrad": package_version(),
+        "experiment": experiment,
+        "seed": seed,
+        "methods": {key: outcome.document() for key, outcome in outcomes.items()},
+    }
+
+
+def _json(document: dict[str, Any]) -> str:
+    from physgrad.storage import to_json
+
+    return to_json(document)
+
+
+def _save(
+    folder: Path, document: dict[str, Any], outcomes: Mapping[str, Outcome]
+) -> list[str]:
+    """Each file beside, then renamed; the names of the files."""
+    from physgrad.plot.saving import write_file
+
+    files = {RESULTS: _json(document).encode(), **_figures(outcomes)}
+    with _disk(str(folder)):
+        for name, content in files.items():
+            write_file(folder / name, content)
+    return list(files)
+
+
+def _figures(outcomes: Mapping[str, Outcome]) -> dict[str, bytes]:
+    try:
+        from physgrad.plot.files import content
+        from physgrad.plot.training_curves import training
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        missing = MissingExtra("matplotlib", "plot", "figures")
+        complain(f"warning: no figures: {missing}")
+        return {}
+    figure = training(outcomes)
+    return {name: content(figure, name.rpartition(".")[2]) for name in FIGURES}
+
+
+def _table(experiment: str, outcomes: Mapping[str, Outcome]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    known = any(o.last.x_error is not None for o in outcomes.values())
+    title = f"{experiment}: means over the samples, seconds without compiling"
+    sheet = Table(title=title, title_justify="left")
+    sheet.add_column("method")
+    for name in ("loss, training", "loss, validation", *(["distance in x"] * known)):
+        sheet.add_column(name, justify="right")
+    for name in ("seconds", "epochs", "compiling"):
+        sheet.add_column(name, justify="right")
+    for key, outcome in outcomes.items():
+        last = outcome.last
+        cells = [f"{last.train_loss:.2e}", f"{last.validation_loss:.2e}"]
+        cells += [f"{last.x_error:.2e}"] if last.x_error is not None else []
+        cells += [f"{last.seconds:.1f}", f"{last.epochs:,}"]
+        sheet.add_row(key, *cells, f"{outcome.compile_seconds:.1f} s")
+    page, stdout = io.StringIO(), open_stdout()
+    console = Console(file=page, force_terminal=stdout.isatty() or None, width=100)
+    console.print(sheet)
+    lines = [line.rstrip() for line in page.getvalue().splitlines()]
+    lines += [
+        f"{key}: {outcome.result}: {outcome.message}"
+        for key, outcome in outcomes.items()
+        if outcome.message
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,54 @@
+"""What a training experiment is: a network, data, and the physics behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PyTree
+
+from physgrad.simulator import Chain, Simulator
+
+
+class Sample(eqx.Module):
+    """What a network is asked, and what its answer is judged by.
+
+    A batch of samples is one of these whose arrays have a leading axis.
+    """
+
+    inputs: PyTree
+    """What the network sees."""
+    target: PyTree
+    """The z that is asked for."""
+    solution: PyTree | None = None
+    """The x that made it, where that is known."""
+    setting: PyTree | None = None
+    """What the simulator of this sample has of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A network x = f(inputs; theta) to be trained through z = P(x)."""
+
+    name: str
+    """As on the command line."""
+    network: Callable[[Array], Callable]
+    """A network from a key: a module of arrays, x = network(inputs) of one sample."""
+    draw: Callable[[Array, int], Sample]
+    """So many samples from a key."""
+    simulator: Callable[[Sample], Simulator | Chain]
+    """Of one sample."""
+    loss: Callable | None = None
+    """L(z, target) of one sample; None for the sum of squares."""
+    x_error: Callable[[PyTree, Sample], Float[Array, ""]] | None = None
+    """How far x of one sample is from a right one."""
+    kept: int | None = None
+    """Samples that are drawn once, and trained on again and again; None: always new."""
+    held_out: int = 1024
+    """Samples of the validation."""
+
+    def outputs(self, network: Callable, samples: Sample) -> PyTree:
+        """x of each sample."""
+        return jax.vmap(network)(samples.inputs)

@@ -1,0 +1,31 @@
+"""The experiments: networks to be trained through physics, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from physgrad.train.experiment import Experiment
+from physgrad.train.experiments.oscillators import (
+    linear_oscillators,
+    nonlinear_oscillators,
+)
+from physgrad.train.experiments.sine_map_inversion import sine_map_inversion
+from physgrad.train.experiments.two_scale_toy import two_scale_toy
+from physgrad.training_names import experiment_card
+
+MAKERS: dict[str, Callable[..., Experiment]] = {
+    "two-scale-toy": two_scale_toy,
+    "linear-oscillators": linear_oscillators,
+    "nonlinear-oscillators": nonlinear_oscillators,
+    "sine-map": sine_map_inversion,
+}
+
+
+def named_experiment(name: str) -> Experiment:
+    """An experiment by its name (`ValueError` with the nearest match).
+
+    >>> named_experiment("two-scale-toy").name
+    'two-scale-toy'
+    """
+    experiment_card(name)
+    return MAKERS[name]()

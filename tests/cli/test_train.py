@@ -1,0 +1,80 @@
+"""`physgrad train`: its table, its files, what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def x64_stays_off():
+    import jax
+
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+def test_it_prints_a_table_and_saves_results_and_figures(here, tmp_path):
+    folder = tmp_path / "out"
+    options = ("--method", "lm:batch=16", "--method", "adam", "--epochs", "2")
+    code, out, err = here("train", "two-scale-toy", *options, "--out", str(folder))
+    assert code == 0
+    assert "lm:batch=16" in out or "lm" in out
+    assert "loss, validation" in out and "distance in x" in out
+    assert "100%" in err
+    saved = {p.name for p in folder.iterdir()}
+    assert saved == {"results.json", "training.png", "training.svg", "checkpoints"}
+    document = json.loads((folder / "results.json").read_text())
+    assert document["schema"] == 1 and document["experiment"] == "two-scale-toy"
+    for method in document["methods"].values():
+        assert method["epochs"] == 2 and method["result"] == "completed"
+        assert method["compile_seconds"] > 0 and method["seconds"] > 0
+        assert {"train_loss", "validation_loss", "x_error", "history"} <= set(method)
+
+
+def test_it_goes_on_with_resume_and_begins_anew_with_force(here, tmp_path):
+    folder = str(tmp_path / "out")
+    words = ("train", "two-scale-toy", "--method", "adam", "--json", "--out", folder)
+    assert here(*words, "--epochs", "1")[0] == 0
+    code, _, err = here(*words, "--epochs", "2")
+    assert (code, "--resume to go on, --force to begin anew" in err) == (2, True)
+    code, out, _ = here(*words, "--epochs", "3", "--resume")
+    assert (code, json.loads(out)["methods"]["adam"]["epochs"]) == (0, 3)
+    code, out, _ = here(*words, "--epochs", "1", "--force")
+    assert (code, json.loads(out)["methods"]["adam"]["epochs"]) == (0, 1)
+    code, _, err = here(*words, "--epochs", "2", "--resume", "--seed", "7")
+    assert (code, "differs in seed 0 there, 7 here" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("train", 2, "missing argument"),
+        ("train linear-oscilators", 2, "did you mean 'linear-oscillators'"),
+        ("train two-scale-toy --method adm", 2, "did you mean 'adam'"),
+        ("train two-scale-toy --method adam:rate=1", 2, "unknown key 'rate'"),
+        ("train two-scale-toy --method adam:batch=0", 2, "batch must be a whole"),
+        ("train two-scale-toy --method adam --method adam", 2, "more than once"),
+        ("train linear-oscillators --method supervised", 2, "does not have"),
+        ("train two-scale-toy --seconds 0", 2, "--seconds must be a positive"),
+        ("train two-scale-toy --seconds x", 2, "--seconds must be a positive"),
+        ("train two-scale-toy --epochs -1", 2, "--epochs must be a whole number"),
+        ("train two-scale-toy --epochs 1 --seconds 1", 2, "exclude each other"),
+        ("train two-scale-toy --seed 1.5", 2, "--seed must be a whole number"),
+        ("train two-scale-toy --seed 9999999999", 2, "--seed must be below"),
+        ("train two-scale-toy --resume", 2, "add --out DIR"),
+        ("train two-scale-toy --out /proc/nowhere/x", 3, "cannot save in"),
+        (
+            "train linear-oscillators --method adam:batch=100000 --epochs 1",
+            2,
+            "batch must be at most the 4096 samples",
+        ),
+    ],
+    ids=map(str, range(16)),
+)
+def test_wrong_use_is_said_in_one_line(here, words, code, said):
+    found, out, err = here(*words.split())
+    assert (found, out) == (code, "")
+    assert said in err
+    assert err.count("\n") == 1
