@@ -28,6 +28,7 @@ TITLES = {
     "million_unknowns": "A million unknowns",
     "callbacks": "A simulator behind a callback",
     "simulators": "Ready simulators",
+    "training": "Gradients and steps for networks",
     "cold": "The command, cold",
 }
 # Threads of BLAS get in the way of 2 by 2 matrices: SciPy's L-BFGS-B takes 100 ms in

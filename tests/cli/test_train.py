@@ -56,7 +56,11 @@ def test_it_goes_on_with_resume_and_begins_anew_with_force(here, tmp_path):
         ("train two-scale-toy --method adam:rate=1", 2, "unknown key 'rate'"),
         ("train two-scale-toy --method adam:batch=0", 2, "batch must be a whole"),
         ("train two-scale-toy --method adam --method adam", 2, "more than once"),
-        ("train linear-oscillators --method supervised", 2, "does not have"),
+        (
+            "train linear-oscillators --method supervised",
+            2,
+            "is not known",
+        ),
         ("train two-scale-toy --seconds 0", 2, "--seconds must be a positive"),
         ("train two-scale-toy --seconds x", 2, "--seconds must be a positive"),
         ("train two-scale-toy --epochs -1", 2, "--epochs must be a whole number"),

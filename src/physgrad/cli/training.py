@@ -284,7 +284,7 @@ def _table(experiment: str, outcomes: Mapping[str, Outcome]) -> str:
     known = any(o.last.x_error is not None for o in outcomes.values())
     title = f"{experiment}: means over the samples, seconds without compiling"
     sheet = Table(title=title, title_justify="left")
-    sheet.add_column("method")
+    sheet.add_column("method", no_wrap=True)
     for name in ("loss, training", "loss, validation", *(["distance in x"] * known)):
         sheet.add_column(name, justify="right")
     for name in ("seconds", "epochs", "compiling"):
@@ -296,7 +296,7 @@ def _table(experiment: str, outcomes: Mapping[str, Outcome]) -> str:
         cells += [f"{last.seconds:.1f}", f"{last.epochs:,}"]
         sheet.add_row(key, *cells, f"{outcome.compile_seconds:.1f} s")
     page, stdout = io.StringIO(), open_stdout()
-    console = Console(file=page, force_terminal=stdout.isatty() or None, width=100)
+    console = Console(file=page, force_terminal=stdout.isatty() or None, width=140)
     console.print(sheet)
     lines = [line.rstrip() for line in page.getvalue().splitlines()]
     lines += [

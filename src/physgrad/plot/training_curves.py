@@ -1,4 +1,4 @@
-"""`training`: what each method has reached, against time and against epochs."""
+"""`training`: what each method has reached, against time and samples seen."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from physgrad.plot.style import styles
 from physgrad.train.course import Outcome
 
 SIZE = (9.6, 3.6)
-ACROSS = {"seconds": "seconds of training", "epochs": "epochs"}
+ACROSS = {"seconds": "seconds of training", "samples": "samples seen"}
 UP = {"validation_loss": "loss, validation", "x_error": "distance in x, validation"}
 
 
 def training(outcomes: Mapping[str, Outcome]) -> Figure:
-    """The loss, and the error in x where it is known, against time and epochs.
+    """The loss, and the error in x where it is known, against time and samples seen.
 
     **Arguments:** `outcomes`: of the methods, by key.
     """

@@ -126,6 +126,7 @@ def _backward(
     x, forward = point
     euclidean = identity_metric(state.z)
     z_target = state.z - step_size * scale * cotangent
+    rule = rule.recalling(rule.begin(state))
     answer = rule.pull_back(forward, z_target, state, euclidean)
     ok = (answer.result <= LAST_CODE_THAT_GOES_ON) & jnp.all(jnp.isfinite(answer.x))
     difference = jnp.where(ok, x - answer.x, 0.0)

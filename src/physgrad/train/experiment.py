@@ -48,6 +48,8 @@ class Experiment:
     """Samples that are drawn once, and trained on again and again; None: always new."""
     held_out: int = 1024
     """Samples of the validation."""
+    z_metric: str = "newton"
+    """B of damped and Gauss-Newton steps; "gradient" where the loss is not convex."""
 
     def outputs(self, network: Callable, samples: Sample) -> PyTree:
         """x of each sample."""

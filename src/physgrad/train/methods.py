@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -43,6 +43,9 @@ class Trainee:
 
 class TrainingMethod(eqx.Module):
     """A way to change the parameters, batch by batch."""
+
+    pace: ClassVar[int] = 10
+    """Batches of an epoch where samples are always new: a second or less."""
 
     def __repr__(self) -> str:
         return describe(self)
@@ -107,6 +110,7 @@ class Supervised(Judge):
 class FirstOrder(TrainingMethod):
     """An Optax transformation of the gradient of a mean over the batch."""
 
+    pace: ClassVar[int] = 100
     judge: Judge
     optimizer: Any = eqx.field(static=True)
 
@@ -129,17 +133,23 @@ class ThroughPhysics(TrainingMethod):
 
     step: Callable = eqx.field(static=True)
     """Makes it, from the loss: one of `parameter_steps`."""
+    in_its_metric: bool = True
+    """Whether it takes B as the experiment has it."""
 
     def init(self, trainee: Trainee, params: PyTree) -> Any:
-        return self.step(loss=trainee.experiment.loss).init(params)
+        return self._made(trainee).init(params)
 
     def update(
         self, trainee: Trainee, params: PyTree, state: Any, samples: Sample
     ) -> tuple[PyTree, Any]:
         batch = {"output": trainee.z, "inputs": samples, "targets": samples.target}
-        step = self.step(loss=trainee.experiment.loss)
-        updates, state = step.update(None, state, params, **batch)
+        updates, state = self._made(trainee).update(None, state, params, **batch)
         return jax.tree.map(jnp.add, params, updates), state
+
+    def _made(self, trainee: Trainee) -> Any:
+        experiment = trainee.experiment
+        metric = {"metric": experiment.z_metric} if self.in_its_metric else {}
+        return self.step(loss=experiment.loss, **metric)
 
 
 class TowardsX(TrainingMethod):

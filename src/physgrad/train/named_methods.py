@@ -48,7 +48,8 @@ def _physical_lm(damping: float, **physical: float) -> TrainingMethod:
 
 
 def _through_physics(step: Callable[..., Any], **settings: float) -> TrainingMethod:
-    return ThroughPhysics(partial(step, **settings))
+    # as published, half-inverse gradients have B = I
+    return ThroughPhysics(partial(step, **settings), step is not half_inverse)
 
 
 _MAKERS: dict[str, Callable[..., TrainingMethod]] = {

@@ -185,6 +185,7 @@ def _pull_back(
     objective: FlatObjective, state: State, way: ZStep, rule: Inverse, step_size: Scalar
 ) -> tuple[Flat, Code]:
     """x+, or x where the step failed, and the code of its result."""
+    rule = rule.recalling(rule.begin(state))
     step = physical_step(objective, state, way, step_size, rule)
     x, result = step.state.x, jnp.asarray(step.result)
     ok = (result <= LAST_CODE_THAT_GOES_ON) & jnp.all(jnp.isfinite(x))

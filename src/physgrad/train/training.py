@@ -19,8 +19,6 @@ from physgrad.results import Result
 from physgrad.train.experiment import Experiment, Sample
 from physgrad.train.methods import Trainee, TrainingMethod
 
-# Batches of an epoch where samples are always new ones.
-EPOCH = 100
 # The history gets a point when the training has gone on for this part of its time.
 PART = 0.05
 
@@ -43,6 +41,8 @@ class Point:
     """What the network is worth at one time."""
 
     epochs: int
+    samples: int
+    """Seen so far."""
     seconds: float
     train_loss: float
     validation_loss: float
@@ -101,7 +101,7 @@ class Training:
     def batches(self) -> int:
         """Batches of an epoch."""
         kept = self.experiment.kept
-        return EPOCH if kept is None else kept // self.batch_size
+        return self.method.pace if kept is None else kept // self.batch_size
 
     def run(self, budget: Budget) -> Iterator[Point | None]:
         """Train on: after each epoch a point of the history, or None."""
@@ -192,6 +192,7 @@ class Training:
         known = self.experiment.x_error is not None
         point = Point(
             self.epochs,
+            self.epochs * self.batches * self.batch_size,
             self.seconds,
             float(train_loss),
             float(loss),

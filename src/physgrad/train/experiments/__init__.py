@@ -9,6 +9,8 @@ from physgrad.train.experiments.oscillators import (
     linear_oscillators,
     nonlinear_oscillators,
 )
+from physgrad.train.experiments.poisson_source import poisson
+from physgrad.train.experiments.quantum_dipole_control import quantum_dipole
 from physgrad.train.experiments.sine_map_inversion import sine_map_inversion
 from physgrad.train.experiments.two_scale_toy import two_scale_toy
 from physgrad.training_names import experiment_card
@@ -18,6 +20,8 @@ MAKERS: dict[str, Callable[..., Experiment]] = {
     "linear-oscillators": linear_oscillators,
     "nonlinear-oscillators": nonlinear_oscillators,
     "sine-map": sine_map_inversion,
+    "poisson": poisson,
+    "quantum-dipole": quantum_dipole,
 }
 
 
