@@ -99,7 +99,7 @@ THOROUGH = [
     r"saddle_is_left_within_bounds",
     r"fits_of_many_data_scatter.*float64",
     r"test_laws_simulators.*\[(kuramoto|navier|cart|driven|quantum|korteweg)",
-    r"test_training.*(\[20\]|learns\[(nonlinear|sine-map-supervised)|bits\[(adam|half))",
+    r"test_training.*(\[20\]|learns\[(nonlinear|sine-map-supervised|quantum)|bits\[(adam|half))",
     r"test_laws_parameter_steps.*(float32-(40x|12x|6-12|-1)|\[float64-sum)",
     r"physical_step_reaches\[(float32|.*(half|transposed|regularized|tall))",
     r"test_laws_learned.*float32",
