@@ -43,9 +43,9 @@ class PhysicalSimulator(eqx.Module):
     def __call__(self, x: PyTree) -> PyTree:
         forward, flat = flat_map(self.simulator.functions, x)
         rule = self.inverse or self.simulator.rule
-        fixed = (rule, self.step_size, self.metric, self.cotangent_scale)
-        fixed = without_derivative(in_precision(fixed, flat.dtype))
-        return forward.unravel_z(_through((flat, forward), *fixed))
+        way = _Way(rule, self.step_size, self.metric, self.cotangent_scale)
+        way = without_derivative(in_precision(way, flat.dtype))
+        return forward.unravel_z(_through((flat, forward), way))
 
 
 def with_physical_gradient(
@@ -99,14 +99,23 @@ def with_physical_gradient(
     )
 
 
+class _Way(eqx.Module):
+    """What is held constant."""
+
+    rule: Inverse
+    step_size: Scalar
+    metric: ProxyMetric
+    scale: Scalar
+
+
 @eqx.filter_custom_vjp
-def _through(point: tuple[Flat, FlatMap], *fixed: Any) -> Flat:
+def _through(point: tuple[Flat, FlatMap], way: _Way) -> Flat:
     x, forward = point
     return forward(x)
 
 
 @_through.def_fwd
-def _forward(perturbed: Any, point: Any, *fixed: Any) -> tuple[Flat, State]:
+def _forward(perturbed: Any, point: Any, way: _Way) -> tuple[Flat, State]:
     x, forward = point
     state = start_state(forward, x)
     return state.z, state
@@ -114,24 +123,17 @@ def _forward(perturbed: Any, point: Any, *fixed: Any) -> tuple[Flat, State]:
 
 @_through.def_bwd
 def _backward(
-    state: State,
-    cotangent: Flat,
-    perturbed: Any,
-    point: Any,
-    rule: Inverse,
-    step_size: Scalar,
-    metric: ProxyMetric,
-    scale: Scalar,
+    state: State, cotangent: Flat, perturbed: Any, point: Any, way: _Way
 ) -> tuple[Flat, Any]:
     x, forward = point
     euclidean = identity_metric(state.z)
-    z_target = state.z - step_size * scale * cotangent
-    rule = rule.recalling(rule.begin(state))
+    z_target = state.z - way.step_size * way.scale * cotangent
+    rule = way.rule.recalling(way.rule.begin(state))
     answer = rule.pull_back(forward, z_target, state, euclidean)
     ok = (answer.result <= LAST_CODE_THAT_GOES_ON) & jnp.all(jnp.isfinite(answer.x))
     difference = jnp.where(ok, x - answer.x, 0.0)
-    gradient = proxy_gradient(metric, difference, Place(forward, x, euclidean))
-    gradient = undifferentiable(gradient / scale, NO_SECOND_DERIVATIVE)
+    gradient = proxy_gradient(way.metric, difference, Place(forward, x, euclidean))
+    gradient = undifferentiable(gradient / way.scale, NO_SECOND_DERIVATIVE)
 
     changed, rest = eqx.partition(forward, perturbed[1])
     if jax.tree.leaves(changed):  # the simulator itself

@@ -23,7 +23,7 @@ from physgrad.inverses.trees import in_precision
 from physgrad.objective.objective import FlatObjective, Objective
 from physgrad.objective.z_step import NewtonMetric, ZStep
 from physgrad.physical_gradient import physical_step
-from physgrad.results import LAST_CODE_THAT_GOES_ON
+from physgrad.results import LAST_CODE_THAT_GOES_ON, Result
 from physgrad.simulator import Chain, Simulator
 from physgrad.train.judged import as_loss, judged
 from physgrad.train.proxy_metric import Place, ProxyMetric, as_proxy_metric
@@ -187,9 +187,10 @@ def _pull_back(
     """x+, or x where the step failed, and the code of its result."""
     rule = rule.recalling(rule.begin(state))
     step = physical_step(objective, state, way, step_size, rule)
-    x, result = step.state.x, jnp.asarray(step.result)
-    ok = (result <= LAST_CODE_THAT_GOES_ON) & jnp.all(jnp.isfinite(x))
-    return jnp.where(ok, x, state.x), result
+    x = step.state.x
+    lost = (step.result <= LAST_CODE_THAT_GOES_ON) & ~jnp.all(jnp.isfinite(x))
+    result = jnp.where(lost, Result.non_finite.code, step.result)
+    return jnp.where(result <= LAST_CODE_THAT_GOES_ON, x, state.x), result
 
 
 def proxy_gradient(metric: ProxyMetric, difference: Flat, place: Place) -> Flat:
