@@ -210,6 +210,11 @@ class Chain(eqx.Module):
         return ChainInverse(tuple(simulator.rule for simulator in self.simulators))
 
 
+def as_simulator(value: Callable) -> Simulator | Chain:
+    """A simulator or chain as it is; a function with the default inverse."""
+    return value if isinstance(value, Simulator | Chain) else Simulator(value)
+
+
 def _space_names(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list | tuple) or not all(
         isinstance(name, str) for name in names

@@ -16,7 +16,7 @@ from physgrad.inverses.settings import brief
 from physgrad.inverses.state import State, start_state
 from physgrad.objective.bounds import Bounds, as_bounds
 from physgrad.objective.losses import FlatLoss
-from physgrad.simulator import Chain, Simulator
+from physgrad.simulator import Chain, Simulator, as_simulator
 
 
 class Objective(eqx.Module):
@@ -42,9 +42,7 @@ class Objective(eqx.Module):
     81.0
     """
 
-    simulator: Simulator | Chain = eqx.field(
-        converter=lambda s: s if isinstance(s, Simulator | Chain) else Simulator(s)
-    )
+    simulator: Simulator | Chain = eqx.field(converter=as_simulator)
     """z = P(x), and how points are pulled back."""
     loss: Callable
     """L(z), a scalar."""

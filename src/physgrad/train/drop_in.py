@@ -6,21 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from physgrad.derivatives import undifferentiable
 from physgrad.inverses.flat import Flat, FlatMap, Scalar, flat_map
 from physgrad.inverses.rule import Inverse, as_rule, identity_metric
 from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State, start_state
 from physgrad.inverses.trees import in_precision
-from physgrad.results import LAST_CODE_THAT_GOES_ON
-from physgrad.simulator import Chain, Simulator
-from physgrad.train.physical_loss import (
-    NO_SECOND_DERIVATIVE,
+from physgrad.simulator import Chain, Simulator, as_simulator
+from physgrad.train.backward import (
+    plain_derivative,
     proxy_gradient,
+    where_it_holds,
     without_derivative,
 )
 from physgrad.train.proxy_metric import Place, ProxyMetric, as_proxy_metric
@@ -88,10 +85,8 @@ def with_physical_gradient(
     **Source:** Holl, Koltun, Thuerey, "Scale-invariant Learning by Physics Inversion",
     NeurIPS 2022, section 3.
     """
-    if not isinstance(simulator, Simulator | Chain):
-        simulator = Simulator(simulator)
     return PhysicalSimulator(
-        simulator,
+        as_simulator(simulator),
         as_rule(inverse),
         positive("step_size")(step_size),
         as_proxy_metric(metric),
@@ -130,13 +125,7 @@ def _backward(
     z_target = state.z - way.step_size * way.scale * cotangent
     rule = way.rule.recalling(way.rule.begin(state))
     answer = rule.pull_back(forward, z_target, state, euclidean)
-    ok = (answer.result <= LAST_CODE_THAT_GOES_ON) & jnp.all(jnp.isfinite(answer.x))
-    difference = jnp.where(ok, x - answer.x, 0.0)
-    gradient = proxy_gradient(way.metric, difference, Place(forward, x, euclidean))
-    gradient = undifferentiable(gradient / way.scale, NO_SECOND_DERIVATIVE)
-
-    changed, rest = eqx.partition(forward, perturbed[1])
-    if jax.tree.leaves(changed):  # the simulator itself
-        _, back = jax.vjp(lambda changed: eqx.combine(changed, rest)(x), changed)
-        (changed,) = back(cotangent)
-    return gradient, changed
+    x_pulled, _ = where_it_holds(answer.x, answer.result, x)
+    gradient = proxy_gradient(way.metric, x_pulled, Place(forward, x, euclidean))
+    through = plain_derivative(forward, perturbed[1], x, cotangent)
+    return gradient / way.scale, through

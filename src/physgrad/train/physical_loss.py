@@ -9,12 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, PyTree
 
-from physgrad.derivatives import undifferentiable
 from physgrad.inverses.flat import Flat, Scalar
 from physgrad.inverses.rule import Code, Inverse, as_rule
 from physgrad.inverses.settings import positive
@@ -23,15 +19,16 @@ from physgrad.inverses.trees import in_precision
 from physgrad.objective.objective import FlatObjective, Objective
 from physgrad.objective.z_step import NewtonMetric, ZStep
 from physgrad.physical_gradient import physical_step
-from physgrad.results import LAST_CODE_THAT_GOES_ON, Result
-from physgrad.simulator import Chain, Simulator
+from physgrad.results import LAST_CODE_THAT_GOES_ON
+from physgrad.simulator import Chain, Simulator, as_simulator
+from physgrad.train.backward import (
+    plain_derivative,
+    proxy_gradient,
+    where_it_holds,
+    without_derivative,
+)
 from physgrad.train.judged import as_loss, judged
 from physgrad.train.proxy_metric import Place, ProxyMetric, as_proxy_metric
-
-NO_SECOND_DERIVATIVE = (
-    "a physical gradient has no derivative: x+ is held constant, so that a Hessian "
-    "would be a wrong number; use the plain loss for second derivatives"
-)
 
 
 class Pulled(eqx.Module):
@@ -132,10 +129,8 @@ def physical_loss(
     **Source:** Holl, Koltun, Thuerey, "Scale-invariant Learning by Physics Inversion",
     NeurIPS 2022, section 3.
     """
-    if not isinstance(simulator, Simulator | Chain):
-        simulator = Simulator(simulator)
     return PhysicalLoss(
-        simulator,
+        as_simulator(simulator),
         as_loss(loss),
         as_rule(inverse),
         positive("step_size")(step_size),
@@ -164,21 +159,15 @@ def _value_and_gradient(
     way = NewtonMetric().step(objective.loss, state.z)
     x_pulled, _ = _pull_back(objective, state, way, rule, step_size)
     place = Place(objective.simulator, x, way.metric)
-    gradient = proxy_gradient(metric, x - x_pulled, place)
-    gradient = undifferentiable(gradient, NO_SECOND_DERIVATIVE)
-    return objective.loss(state.z), gradient
+    return objective.loss(state.z), proxy_gradient(metric, x_pulled, place)
 
 
 @_true_loss.def_bwd
 def _backward(
     gradient: Flat, cotangent: Scalar, perturbed: Any, point: Any, *fixed: Any
 ) -> tuple[Flat, Any]:
-    x, objective = point
-    changed, rest = eqx.partition(objective, perturbed[1])
-    if jax.tree.leaves(changed):  # the target, or the simulator itself
-        _, back = jax.vjp(lambda changed: eqx.combine(changed, rest)(x), changed)
-        (changed,) = back(cotangent)
-    return cotangent * gradient, changed
+    x, objective = point  # of which the target or the simulator may be perturbed
+    return cotangent * gradient, plain_derivative(objective, perturbed[1], x, cotangent)
 
 
 def _pull_back(
@@ -187,21 +176,4 @@ def _pull_back(
     """x+, or x where the step failed, and the code of its result."""
     rule = rule.recalling(rule.begin(state))
     step = physical_step(objective, state, way, step_size, rule)
-    x = step.state.x
-    lost = (step.result <= LAST_CODE_THAT_GOES_ON) & ~jnp.all(jnp.isfinite(x))
-    result = jnp.where(lost, Result.non_finite.code, step.result)
-    return jnp.where(result <= LAST_CODE_THAT_GOES_ON, x, state.x), result
-
-
-def proxy_gradient(metric: ProxyMetric, difference: Flat, place: Place) -> Flat:
-    """W (x - x+), zero where that is not finite."""
-    gradient = metric.gradient(difference, place)
-    return jnp.where(jnp.all(jnp.isfinite(gradient)), gradient, 0.0)
-
-
-def without_derivative(tree: PyTree) -> PyTree:
-    """The tree, its floating arrays held constant."""
-    return jax.tree.map(
-        lambda leaf: lax.stop_gradient(leaf) if eqx.is_inexact_array(leaf) else leaf,
-        tree,
-    )
+    return where_it_holds(step.state.x, step.result, state.x)
