@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
+from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
@@ -16,9 +19,11 @@ from physgrad.inverses.flat import Flat, Scalar, call_user
 from physgrad.inverses.jacobian import DENSE_BYTES
 from physgrad.krylov import krylov_solution
 from physgrad.objective.losses import FlatLoss
-from physgrad.objective.z_step import ZMetric, ZStep
+from physgrad.objective.z_step import ZMetric
 from physgrad.spectral import Gain, Number, gram_solution
 from physgrad.train.judged import judged
+
+Rows = Float[Array, " rows"]
 
 
 class LinearModel(eqx.Module):
@@ -28,78 +33,86 @@ class LinearModel(eqx.Module):
     step -B^-1 dL/dz that each sample would like to take.
     """
 
+    value: eqx.AbstractVar[Scalar]
+    """L of the batch."""
+    vector: eqx.AbstractVar[Rows]
+    """b."""
+
+    @abc.abstractmethod
+    def product(self, step: Flat) -> Rows:
+        """A dtheta."""
+
+    @abc.abstractmethod
+    def transposed(self, vector: Rows) -> Flat:
+        """A^T u."""
+
     @abc.abstractmethod
     def solve(self, gain: Gain, truncation: Number | None) -> Flat:
         """dtheta = V f(S) U^T b, A = U S V^T."""
 
-    @abc.abstractmethod
-    def product(self, step: Flat) -> Float[Array, " rows"]:
-        """A dtheta."""
-
-    @abc.abstractmethod
-    def gradient(self) -> Flat:
-        """A^T b = -dL/dtheta."""
-
-    @abc.abstractmethod
-    def right_side(self) -> Float[Array, " rows"]:
-        """b."""
-
     def decrease(self, step: Flat) -> Scalar:
         """How much a step lowers |b - A dtheta|^2 / 2, the model of the loss."""
-        b, image = self.right_side(), self.product(step)
-        return (b - image / 2) @ image
+        image = self.product(step)
+        return (self.vector - image / 2) @ image
 
     def curvature(self) -> Scalar:
-        """|A g|^2 / |g|^2 along the gradient g: the size of A^T A."""
-        g = self.gradient()
+        """|A g|^2 / |g|^2 along the gradient g = A^T b: the size of A^T A."""
+        g = self.transposed(self.vector)
         size = jnp.linalg.norm(g)
-        unit = g / jnp.where(size > 0, size, 1.0)
-        return jnp.sum(self.product(unit) ** 2)
+        return jnp.sum(self.product(g / jnp.where(size > 0, size, 1.0)) ** 2)
 
 
 class DenseModel(LinearModel):
     """A as a matrix."""
 
+    value: Scalar
+    vector: Rows
     matrix: Float[Array, "rows params"]
-    vector: Float[Array, " rows"]
+
+    def product(self, step: Flat) -> Rows:
+        return self.matrix @ step
+
+    def transposed(self, vector: Rows) -> Flat:
+        return self.matrix.T @ vector
 
     def solve(self, gain: Gain, truncation: Number | None) -> Flat:
         return gram_solution(self.matrix, self.vector, gain, truncation)
-
-    def product(self, step: Flat) -> Float[Array, " rows"]:
-        return self.matrix @ step
-
-    def gradient(self) -> Flat:
-        return self.matrix.T @ self.vector
-
-    def right_side(self) -> Float[Array, " rows"]:
-        return self.vector
 
 
 class MatrixFreeModel(LinearModel):
     """A by its products."""
 
+    value: Scalar
+    vector: Rows
     pushed: Callable
     """A t."""
     pulled: Callable
     """A^T u."""
-    vector: Float[Array, " rows"]
     steps: int = eqx.field(static=True)
     """Of the Krylov space."""
 
-    def solve(self, gain: Gain, truncation: Number | None) -> Flat:
-        return krylov_solution(
-            self.pushed, self.pulled, self.vector, gain, truncation, self.steps
-        )
-
-    def product(self, step: Flat) -> Float[Array, " rows"]:
+    def product(self, step: Flat) -> Rows:
         return self.pushed(step)
 
-    def gradient(self) -> Flat:
-        return self.pulled(self.vector)
+    def transposed(self, vector: Rows) -> Flat:
+        (step,) = self.pulled(vector)
+        return step
 
-    def right_side(self) -> Float[Array, " rows"]:
-        return self.vector
+    def solve(self, gain: Gain, truncation: Number | None) -> Flat:
+        return krylov_solution(
+            self.product, self.transposed, self.vector, gain, truncation, self.steps
+        )
+
+
+class Wish(NamedTuple):
+    """What a sample would like of its z."""
+
+    value: Scalar
+    """L."""
+    root: lx.AbstractLinearOperator
+    """B^1/2."""
+    vector: Flat
+    """B^1/2 dz."""
 
 
 class Batch(eqx.Module):
@@ -122,59 +135,63 @@ class Batch(eqx.Module):
         """The loss of the batch."""
 
         def one(inputs: PyTree, target: PyTree) -> Scalar:
-            return judged(self.loss, target, self.weight)(self._z(params, inputs))
+            loss = judged(self.loss, target, self.weight)
+            return loss(self._z(params, inputs))
 
         return jnp.sum(jax.vmap(one)(self.inputs, self.targets))
 
     def model(self, params: Flat, metric: ZMetric, krylov_steps: int) -> LinearModel:
         """The batch, linearized at the parameters; dense up to 1 GiB."""
-        rows = jax.eval_shape(lambda: self._over_samples(self._desired, params, metric))
-        if rows.size * params.size * params.dtype.itemsize > DENSE_BYTES:
-            return self._matrix_free(params, metric, krylov_steps)
-        matrix, vector = self._over_samples(self._dense, params, metric)
-        return DenseModel(matrix.reshape(-1, params.size), jnp.ravel(vector))
+        first = jax.tree.map(lambda leaf: leaf[0], self.inputs)
+        shapes = jax.eval_shape(self._z, params, first)
+        zeros, unravel = ravel_pytree(
+            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        )
+        wish = partial(self._wish, unravel, metric)
+        rows = jax.tree.leaves(self.inputs)[0].shape[0] * zeros.size
+        if rows * params.size * params.dtype.itemsize > DENSE_BYTES:
+            return self._matrix_free(params, wish, krylov_steps)
+        return self._dense(params, wish)
 
-    def _matrix_free(self, params: Flat, metric: ZMetric, steps: int) -> LinearModel:
-        vector = jnp.ravel(self._over_samples(self._desired, params, metric))
+    def _dense(self, params: Flat, wish: Callable[..., Wish]) -> DenseModel:
+        def one(inputs: PyTree, target: PyTree) -> tuple[Scalar, Flat, Array]:
+            z, back = jax.vjp(lambda params: self._flat_z(params, inputs), params)
+            (jacobian,) = jax.vmap(back)(jnp.eye(z.size, dtype=z.dtype))
+            found = wish(z, target)
+            return found.value, found.vector, jax.vmap(found.root.mv, 1, 1)(jacobian)
 
-        def weighted(moved: Flat) -> Float[Array, " rows"]:
-            def one(params: Flat, metric: ZMetric, *sample: PyTree) -> Flat:
-                root = self._way(params, metric, *sample).metric.root()
-                return root.mv(self._flat_z(moved, sample[0]))
+        values, vectors, matrices = jax.vmap(one)(self.inputs, self.targets)
+        matrix = matrices.reshape(-1, params.size)
+        return DenseModel(jnp.sum(values), jnp.ravel(vectors), matrix)
 
-            return jnp.ravel(self._over_samples(one, params, metric))
+    def _matrix_free(
+        self, params: Flat, wish: Callable[..., Wish], steps: int
+    ) -> MatrixFreeModel:
+        def weighted(params: Flat) -> tuple[Rows, tuple[Array, Array]]:
+            """B^1/2 z of all samples, B held constant; and their L and b."""
 
-        _, pushed = jax.linearize(weighted, params)
-        transposed = jax.linear_transpose(pushed, params)
-        return MatrixFreeModel(pushed, lambda u: transposed(u)[0], vector, steps)
+            def one(inputs: PyTree, target: PyTree) -> tuple[Flat, Scalar, Flat]:
+                z = self._flat_z(params, inputs)
+                found = wish(lax.stop_gradient(z), target)
+                return found.root.mv(z), found.value, found.vector
 
-    def _over_samples(self, function: Callable, *args: Any) -> Any:
-        return jax.vmap(lambda *sample: function(*args, *sample))(
-            self.inputs, self.targets
+            image, values, vectors = jax.vmap(one)(self.inputs, self.targets)
+            return jnp.ravel(image), (values, vectors)
+
+        _, pushed, (values, vectors) = jax.linearize(weighted, params, has_aux=True)
+        pulled = jax.linear_transpose(pushed, params)
+        return MatrixFreeModel(
+            jnp.sum(values), jnp.ravel(vectors), pushed, pulled, steps
         )
 
-    def _desired(
-        self, params: Flat, metric: ZMetric, inputs: PyTree, target: PyTree
-    ) -> Flat:
-        """B^1/2 dz of a sample."""
-        way = self._way(params, metric, inputs, target)
-        return way.metric.root().mv(way.dz)
-
-    def _dense(
-        self, params: Flat, metric: ZMetric, inputs: PyTree, target: PyTree
-    ) -> tuple[Float[Array, "rows params"], Flat]:
-        """B^1/2 J and B^1/2 dz of a sample."""
-        root = self._way(params, metric, inputs, target).metric.root()
-        jacobian = jax.jacrev(self._flat_z)(params, inputs)
-        desired = self._desired(params, metric, inputs, target)
-        return jax.vmap(root.mv, 1, 1)(jacobian), desired
-
-    def _way(
-        self, params: Flat, metric: ZMetric, inputs: PyTree, target: PyTree
-    ) -> ZStep:
-        z, unravel = ravel_pytree(self._z(params, inputs))
+    def _wish(
+        self, unravel: Callable, metric: ZMetric, z: Flat, target: PyTree
+    ) -> Wish:
+        """At a z that is known: the simulator is not called again."""
         loss = FlatLoss(judged(self.loss, target, self.weight), unravel)
-        return metric.step(loss, z)
+        way = metric.step(loss, z)
+        root = way.metric.root()
+        return Wish(loss(z), root, root.mv(way.dz))
 
     def _flat_z(self, params: Flat, inputs: PyTree) -> Flat:
         return ravel_pytree(self._z(params, inputs))[0]

@@ -137,7 +137,7 @@ def half_inverse(step_size: Any = 1.0, truncation: Any = 1e-6, **settings: Any) 
     `spectral_step` with power 1/2; as published B = I, and L is a mean over the batch.
 
     **Arguments:** `truncation`: singular values up to this part of the largest are
-    dropped. Others as in `spectral_step`.
+    dropped. Others, and the errors, as in `spectral_step`.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> step, params = pg.train.half_inverse(reduction="sum"), jnp.array([0.0])
@@ -160,7 +160,7 @@ def gauss_newton(step_size: Any = 1.0, truncation: Any = 1e-6, **settings: Any) 
     the reduction does not matter. On a batch with fewer rows than there are parameters
     it fits that batch alone: `levenberg_marquardt` is the safer one.
 
-    **Arguments:** as in `spectral_step`.
+    **Arguments**, and errors, as in `spectral_step`.
 
     >>> import jax.numpy as jnp, physgrad as pg
     >>> step, params = pg.train.gauss_newton(), jnp.array([0.0])
@@ -223,7 +223,7 @@ def levenberg_marquardt(
         flat, samples = judge.batch(params, batch)
         model = samples.model(flat, in_precision(z_metric, flat.dtype), steps)
         step = model.solve(Damped(state.damping * model.curvature()), None)
-        fall = samples.value(flat) - samples.value(flat + step)
+        fall = model.value - samples.value(flat + step)
         ratio = fall / model.decrease(step)
         taken = (fall > 0) & jnp.all(jnp.isfinite(step))
         factor = jnp.where(taken, jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3), 3.0)
