@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,14 +13,14 @@ import click
 from physgrad.cli.process import (
     NO_SUCCESS,
     SUCCESS,
-    DiskError,
     complain,
-    open_stdout,
     print_text,
+    saving,
     uninterrupted,
     wrong_use,
 )
 from physgrad.cli.subject import Subject, subject_of
+from physgrad.cli.tables import lines_of
 from physgrad.names import (
     Named,
     parse_optimizers,
@@ -31,9 +30,6 @@ from physgrad.names import (
 from physgrad.results import MissingExtra
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from physgrad.comparison.comparison import Comparison
     from physgrad.problems.problem import Problem
 
@@ -280,14 +276,11 @@ def _figures(comparison: Comparison, problem: Problem) -> Mapping[str, bytes]:
 @contextlib.contextmanager
 def _folder_errors(out: str) -> Iterator[None]:
     try:
-        yield
+        with saving(out):
+            yield
     except FileExistsError as error:
         what = f"the folder of --out holds older results ({out})"
         raise click.UsageError(f"{what}: name another one, or add --force") from error
-    except OSError as error:
-        why = f"{error.filename or out}: {error.strerror}"
-        what = f"cannot save results in {out} ({why})"
-        raise DiskError(f"{what}: name another folder with --out") from error
 
 
 def _last_x(comparison: Comparison) -> str:
@@ -299,33 +292,11 @@ def _last_x(comparison: Comparison) -> str:
 
 def _text(comparison: Comparison) -> str:
     """The table, what the runs have to say, and how far pg-numeric is from pg."""
-    from rich.console import Console
-
-    sheet, stdout = comparison.table(), open_stdout()
-    page = io.TextIOWrapper(io.BytesIO(), encoding=stdout.encoding or "utf-8")
-    console = Console(file=page, force_terminal=stdout.isatty() or None)
-    unbounded = Console(file=page, width=10_000)
-    whole = unbounded.measure(sheet).maximum
-    if not stdout.isatty():  # a file is as wide as the table
-        console.width = whole
-    elif console.width < whole:
-        _make_narrow(sheet, unbounded)
-        console.width = max(console.width, unbounded.measure(sheet).minimum)
-    console.print(sheet, crop=False)
-    page.seek(0)
-    lines = [line.rstrip() for line in page.read().splitlines()]
+    lines = lines_of(comparison.table())
     for key, run in comparison.runs.items():
         if run.message:
             lines.append(f"{key}: {run.result}: {run.message}")
     return "\n".join([*lines, *_difference(comparison)])
-
-
-def _make_narrow(sheet: Table, unbounded: Console) -> None:
-    """Let cells break between words to fit a terminal, but not within them."""
-    sheet.box, sheet.pad_edge, sheet.collapse_padding = None, False, True
-    for column in sheet.columns:
-        cells = [column.header, *column.cells]
-        column.min_width = max(unbounded.measure(cell).minimum for cell in cells)
 
 
 def _difference(comparison: Comparison) -> list[str]:

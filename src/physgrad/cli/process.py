@@ -135,3 +135,17 @@ def wrong_use(*errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         raise click.UsageError(str(error)) from error
+
+
+@contextlib.contextmanager
+def saving(out: str) -> Iterator[None]:
+    """Errors of the disk while writing to --out, but for what is there already."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        why = f"{error.filename or out}: {error.strerror or error}"
+        raise DiskError(
+            f"cannot save results in {out} ({why}): name another folder with --out"
+        ) from error

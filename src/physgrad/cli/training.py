@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,12 @@ from physgrad.cli.process import (
     SUCCESS,
     DiskError,
     complain,
-    open_stdout,
     print_text,
+    saving,
     uninterrupted,
     wrong_use,
 )
+from physgrad.cli.tables import lines_of
 from physgrad.names import Named, number, package_version, quoted, whole_number
 from physgrad.results import CheckpointError, MissingExtra
 from physgrad.training_names import (
@@ -163,13 +163,12 @@ def _forget(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _disk(out: str) -> Iterator[None]:
+    """A folder of checkpoints that holds something else is in the way, too."""
     try:
-        yield
-    except OSError as error:
-        why = f"{error.filename or out}: {error.strerror or error}"
-        raise DiskError(
-            f"cannot save in {out} ({why}): name another folder with --out"
-        ) from error
+        with saving(out):
+            yield
+    except FileExistsError as error:
+        raise DiskError(f"cannot save in {out}: {error}") from error
 
 
 def _train(
@@ -278,7 +277,6 @@ def _figures(outcomes: Mapping[str, Outcome]) -> dict[str, bytes]:
 
 
 def _table(experiment: str, outcomes: Mapping[str, Outcome]) -> str:
-    from rich.console import Console
     from rich.table import Table
 
     known = any(o.last.x_error is not None for o in outcomes.values())
@@ -295,10 +293,7 @@ def _table(experiment: str, outcomes: Mapping[str, Outcome]) -> str:
         cells += [f"{last.x_error:.2e}"] if last.x_error is not None else []
         cells += [f"{last.seconds:.1f}", f"{last.epochs:,}"]
         sheet.add_row(key, *cells, f"{outcome.compile_seconds:.1f} s")
-    page, stdout = io.StringIO(), open_stdout()
-    console = Console(file=page, force_terminal=stdout.isatty() or None, width=140)
-    console.print(sheet)
-    lines = [line.rstrip() for line in page.getvalue().splitlines()]
+    lines = lines_of(sheet)
     lines += [
         f"{key}: {outcome.result}: {outcome.message}"
         for key, outcome in outcomes.items()
