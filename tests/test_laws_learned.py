@@ -93,12 +93,12 @@ def test_wrong_use_is_named():
     key, no_function = jax.random.key(1), cast("Any", 3.0)
     with pytest.raises(TypeError, match="network"):
         pg.LearnedInverse(no_function)
-    with pytest.raises(TypeError, match=r"rule|polish"):
+    with pytest.raises(TypeError, match="inverse must be a rule"):
         pg.LearnedInverse(network, polish=jnp.sqrt)
     with pytest.raises(ValueError, match="num_steps"):
         pg.train.fit_inverse(network, bent, uniform, key, 0)
     with pytest.raises(RuntimeError, match="ends in NaN, from step 0 on"):
         pg.train.fit_inverse(network, lambda x: jnp.log(-(x**2)), uniform, key, 3)
     wrong = pg.LearnedInverse(lambda z: jnp.zeros(3))
-    with pytest.raises((TypeError, ValueError), match="x"):
+    with pytest.raises(TypeError, match=r"must return x as float32 of shape \(2,\)"):
         step_to(wrong, jnp.ones(2), jnp.ones(2))

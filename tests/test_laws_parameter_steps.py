@@ -269,7 +269,7 @@ def test_wrong_use_is_named():
         ),
         (
             TypeError,
-            "float32 and float64|one dtype|float32 or float64",
+            "float32 or float64 array, got int32",
             lambda: step.init({"a": jnp.ones(1), "b": jnp.ones(1, int)}),
         ),
     ]

@@ -54,7 +54,7 @@ def test_the_metric_is_a_dial_from_x_to_z(weight, dtype):
     assert relative(gradient, expected) <= 64 * eps(dtype)
 
 
-def test_the_metric_z_is_the_plain_gradient_as_the_step_shrinks(dtype):
+def test_the_metric_z_is_the_plain_gradient_as_the_step_shrinks():
     with jax.enable_x64(True):
         x, target = points(jnp.float64)
         small = pg.physical_loss(exponential(), step_size=1e-7, metric="z")
@@ -315,7 +315,7 @@ def test_wrong_use_is_named():
         ),
         (
             ValueError,
-            "3 rows like x|2 rows like x",
+            "must have 2 rows like x, got 3",
             lambda: jax.grad(pg.physical_loss(jnp.exp, metric=jnp.eye(3)))(x, target),
         ),
         (

@@ -20,13 +20,15 @@ def test_it_prints_a_table_and_saves_results_and_figures(here, tmp_path):
     options = ("--method", "lm:batch=16", "--method", "adam", "--epochs", "2")
     code, out, err = here("train", "two-scale-toy", *options, "--out", str(folder))
     assert code == 0
-    assert "lm:batch=16" in out or "lm" in out
+    rows = [line.split("│")[1].strip() for line in out.splitlines() if "│" in line]
+    assert rows == ["lm", "adam"]
     assert "loss, validation" in out and "distance in x" in out
     assert "100%" in err
     saved = {p.name for p in folder.iterdir()}
     assert saved == {"results.json", "training.png", "training.svg", "checkpoints"}
     document = json.loads((folder / "results.json").read_text())
     assert document["schema"] == 1 and document["experiment"] == "two-scale-toy"
+    assert list(document["methods"]) == ["lm", "adam"]
     for method in document["methods"].values():
         assert method["epochs"] == 2 and method["result"] == "completed"
         assert method["compile_seconds"] > 0 and method["seconds"] > 0
@@ -68,7 +70,7 @@ def test_it_goes_on_with_resume_and_begins_anew_with_force(here, tmp_path):
         ("train two-scale-toy --seed 1.5", 2, "--seed must be a whole number"),
         ("train two-scale-toy --seed 9999999999", 2, "--seed must be below"),
         ("train two-scale-toy --resume", 2, "add --out DIR"),
-        ("train two-scale-toy --out /proc/nowhere/x", 3, "cannot save in"),
+        ("train two-scale-toy --out /proc/nowhere/x", 3, "cannot save results in"),
         (
             "train linear-oscillators --method adam:batch=100000 --epochs 1",
             2,
