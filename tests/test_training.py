@@ -111,6 +111,17 @@ def test_a_training_goes_on_to_the_same_bits(method, tmp_path):
     assert same(states(tmp_path / "parts"), states(tmp_path / "one"))
 
 
+def test_a_method_goes_on_whatever_is_trained_beside_it(tmp_path):
+    """Its name in the table depends on the others, what is saved of it does not."""
+    alone = parse_methods(["adam:batch=32"], "two-scale-toy")
+    both = parse_methods(["adam", "adam:batch=32"], "two-scale-toy")
+    train_all("two-scale-toy", alone, Budget(epochs=2), folder=tmp_path)
+    found = train_all("two-scale-toy", both, Budget(epochs=3), folder=tmp_path)
+    assert [p.epochs for p in found["adam:batch=32"].history[:1]] == [0]
+    assert {o.last.epochs for o in found.values()} == {3}
+    assert found["adam:batch=32"].history[1].epochs <= 2
+
+
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -125,7 +136,13 @@ from physgrad.training_names import parse_methods
 course.PERIOD = 0.0
 methods = parse_methods(["lm:batch=16"], "two-scale-toy")
 print("begins", flush=True)
-course.train_all("two-scale-toy", methods, Budget(epochs=40), folder=Path(sys.argv[1]))
+course.train_all(
+    "two-scale-toy",
+    methods,
+    Budget(epochs=40),
+    folder=Path(sys.argv[1]),
+    watch=lambda key, point: print("point", flush=True),
+)
 """
 
 
@@ -146,18 +163,20 @@ def begun(folder: Path) -> Iterator[subprocess.Popen[str]]:
 def ended(folder: Path) -> int:
     """The exit code of a training that is left alone."""
     with begun(folder) as process:
-        return process.wait()
+        process.communicate()
+        return process.returncode
 
 
 def killed_and_resumed(folder: Path, kills: int) -> int:
-    """Kill at random moments, then let it end; how often it was killed."""
+    """Kill after some points of the history, then let it end; how often it was."""
     draw, killed = random.Random(5), 0
     for _ in range(kills):
         with begun(folder) as process:
-            time.sleep(draw.uniform(0.1, 3.0))
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-                killed += 1
+            assert process.stdout is not None
+            seen = [process.stdout.readline() for _ in range(draw.randint(0, 3))]
+            time.sleep(draw.uniform(0.0, 0.02))
+            process.send_signal(signal.SIGKILL)
+            killed += process.wait() == -signal.SIGKILL and all(seen)
     assert ended(folder) == 0
     return killed
 
@@ -165,7 +184,7 @@ def killed_and_resumed(folder: Path, kills: int) -> int:
 @pytest.mark.parametrize("kills", [2, 20])
 def test_a_training_that_is_killed_ends_at_the_same_bits(kills, tmp_path):
     assert ended(tmp_path / "one") == 0
-    assert killed_and_resumed(tmp_path / "killed", kills) >= 1
+    assert killed_and_resumed(tmp_path / "killed", kills) >= 2
     assert same(states(tmp_path / "killed"), states(tmp_path / "one"))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from command import REFERENCE, RUN_KEYS, physgrad, strict_json
 
-from physgrad.cli import comparing
+from physgrad.cli import tables
 from physgrad.comparison.comparison import Comparison
 from physgrad.names import (
     OPTIMIZERS,
@@ -131,7 +131,7 @@ def test_the_table_is_not_cut_in_a_file(here):
 
 def test_the_table_is_not_cut_on_a_terminal(here, monkeypatch):
     terminal = types.SimpleNamespace(encoding="utf-8", isatty=lambda: True)
-    monkeypatch.setattr(comparing, "open_stdout", lambda: terminal)
+    monkeypatch.setattr(tables, "open_stdout", lambda: terminal)
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = here("compare", "--optimizer", "gd")
     lines = [line.rstrip() for line in out.splitlines()]

@@ -91,7 +91,7 @@ def train_all(
             keeper = None
             if place is not None:
                 identity = _identity(experiment, named, seed)
-                keeper = _Keeper(training, place / _name(key), identity)
+                keeper = _Keeper(training, place / _name(named.words), identity)
             for point in training.run(budget):
                 if watch is not None and point is not None:
                     watch(key, point)
@@ -118,9 +118,9 @@ def _checkpoints(folder: Path | None) -> Iterator[Path | None]:
         yield place
 
 
-def _name(key: str) -> str:
-    """A plain name for a folder, whatever was typed."""
-    return METHOD + hashlib.sha256(key.encode()).hexdigest()[:12]
+def _name(words: str) -> str:
+    """A plain name for a method's folder, whatever other methods there are."""
+    return METHOD + hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
 def _identity(experiment: str, named: Named, seed: int) -> dict[str, str]:
