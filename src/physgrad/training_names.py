@@ -131,6 +131,18 @@ EXPERIMENTS = {
             "physical-lm": {"batch": 8},
         },
     ),
+    "heat": Card(
+        "the boxes that heat on 64 by 64 cells has come from",
+        "with an exact inverse of a linear map this is supervised training, without x",
+        ("adam", "physical", "supervised"),
+        300.0,
+        {},
+        dict.fromkeys(
+            ("gauss-newton", "half-inverse", "lm", "physical-lm"),
+            "the Jacobian of 4,096 cells, and of samples that depend on each other, is "
+            "too large",
+        ),
+    ),
     "quantum-dipole": Card(
         "a field that leads a particle from its ground state to a mixture of others",
         "a loss that is no sum of squares, through 96 steps of Schroedinger's equation",
@@ -149,6 +161,34 @@ EXPERIMENTS = {
                 "its loss is not convex in z: no Newton step",
             ),
         },
+    ),
+    "conductivity": Card(
+        "the conductivity of a rod in 64 cells, from its temperature",
+        "Adam fits the temperature, the physical gradient the conductivity",
+        ("adam", "physical", "supervised"),
+        20.0,
+        {
+            "half-inverse": {"batch": 8},
+            "gauss-newton": {"step_size": 0.1, "batch": 8},
+            "lm": {"batch": 8},
+            "physical-lm": {"batch": 8},
+        },
+    ),
+    "cart-pole": Card(
+        "a controller in each of 50 steps that swings the pole on a cart up",
+        "four orders between Adam and Gauss-Newton, and nothing gained from an x+",
+        ("adam", "half-inverse", "gauss-newton"),
+        60.0,
+        {
+            "adam": {"learning_rate": 3e-3, "batch": 8},
+            "sgd": {"learning_rate": 1e-2, "batch": 8},
+            "physical": {"learning_rate": 3e-3, "batch": 8},
+            "half-inverse": {"batch": 8},
+            "gauss-newton": {"batch": 8},
+            "lm": {"batch": 16},
+            "physical-lm": {"batch": 2},
+        },
+        {"supervised": NO_SOLUTION},
     ),
 }
 """Experiment to its card."""

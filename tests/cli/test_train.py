@@ -19,13 +19,14 @@ def test_it_prints_a_table_and_saves_results_and_figures(here, tmp_path):
     folder = tmp_path / "out"
     options = ("--method", "lm:batch=16", "--method", "adam", "--epochs", "2")
     code, out, err = here("train", "two-scale-toy", *options, "--out", str(folder))
-    assert code == 0
+    assert code == 0, err
     rows = [line.split("│")[1].strip() for line in out.splitlines() if "│" in line]
     assert rows == ["lm", "adam"]
-    assert "loss, validation" in out and "distance in x" in out
+    assert "loss, validation" in out and "error in x" in out
     assert "100%" in err
     saved = {p.name for p in folder.iterdir()}
-    assert saved == {"results.json", "training.png", "training.svg", "checkpoints"}
+    pictures = {f"{n}.{k}" for n in ("training", "samples") for k in ("png", "svg")}
+    assert saved == {"results.json", *pictures, "checkpoints"}
     document = json.loads((folder / "results.json").read_text())
     assert document["schema"] == 1 and document["experiment"] == "two-scale-toy"
     assert list(document["methods"]) == ["lm", "adam"]

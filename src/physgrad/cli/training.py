@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from physgrad.train.training import Point
 
 RESULTS = "results.json"
-FIGURES = ("training.png", "training.svg")
 MOST_SEED = 2**31
+WITHOUT_STEP = {
+    "skipped": "not finite",
+    "rejected": "the loss would not have fallen",
+}
 
 
 def _usage() -> str:
@@ -107,6 +110,8 @@ def train_command(
         print_text(_json(document) if as_json else _table(experiment, outcomes))
     if saved and not as_json:
         print_text(f"saved in {out}: {', '.join(saved)}")
+    for why in filter(None, (outcome.unsaved for outcome in outcomes.values())):
+        raise DiskError(f"cannot save the networks in {out} ({why})")
     good = any(o.result == "completed" for o in outcomes.values())
     return SUCCESS if good else NO_SUCCESS
 
@@ -266,14 +271,22 @@ def _figures(outcomes: Mapping[str, Outcome]) -> dict[str, bytes]:
     try:
         from physgrad.plot.files import content
         from physgrad.plot.training_curves import training
+        from physgrad.plot.training_samples import training_samples
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
         missing = MissingExtra("matplotlib", "plot", "figures")
         complain(f"warning: no figures: {missing}")
         return {}
-    figure = training(outcomes)
-    return {name: content(figure, name.rpartition(".")[2]) for name in FIGURES}
+    figures = {
+        "training": training(outcomes),
+        "samples": training_samples(outcomes),
+    }
+    return {
+        f"{name}.{kind}": content(figure, kind)
+        for name, figure in figures.items()
+        for kind in ("png", "svg")
+    }
 
 
 def _table(experiment: str, outcomes: Mapping[str, Outcome]) -> str:
@@ -283,7 +296,7 @@ def _table(experiment: str, outcomes: Mapping[str, Outcome]) -> str:
     title = f"{experiment}: means over the samples, seconds without compiling"
     sheet = Table(title=title, title_justify="left")
     sheet.add_column("method", no_wrap=True)
-    for name in ("loss, training", "loss, validation", *(["distance in x"] * known)):
+    for name in ("loss, training", "loss, validation", *(["error in x"] * known)):
         sheet.add_column(name, justify="right")
     for name in ("seconds", "epochs", "compiling"):
         sheet.add_column(name, justify="right")
@@ -294,9 +307,17 @@ def _table(experiment: str, outcomes: Mapping[str, Outcome]) -> str:
         cells += [f"{last.seconds:.1f}", f"{last.epochs:,}"]
         sheet.add_row(key, *cells, f"{outcome.compile_seconds:.1f} s")
     lines = lines_of(sheet)
-    lines += [
-        f"{key}: {outcome.result}: {outcome.message}"
-        for key, outcome in outcomes.items()
-        if outcome.message
-    ]
+    for key, outcome in outcomes.items():
+        lines += [f"{key}: {line}" for line in _remarks(outcome)]
     return "\n".join(lines)
+
+
+def _remarks(outcome: Outcome) -> list[str]:
+    """What the numbers of a method do not say."""
+    lines = [
+        f"{count:,} of {outcome.batches:,} batches {why}: {WITHOUT_STEP[why]}"
+        for why, count in outcome.without_step.items()
+    ]
+    if outcome.message:
+        lines.append(f"{outcome.result}: {outcome.message}")
+    return lines

@@ -13,7 +13,7 @@ from physgrad.train.course import Outcome
 
 SIZE = (9.6, 3.6)
 ACROSS = {"seconds": "seconds of training", "samples": "samples seen"}
-UP = {"validation_loss": "loss, validation", "x_error": "distance in x, validation"}
+UP = {"validation_loss": "loss, validation", "x_error": "error in x, validation"}
 
 
 def training(outcomes: Mapping[str, Outcome]) -> Figure:

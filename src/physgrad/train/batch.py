@@ -11,11 +11,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from physgrad.inverses.flat import Flat, Scalar, call_user
+from physgrad.inverses.flat import Flat, Scalar, call_user, check_leaf, flatten
 from physgrad.inverses.jacobian import DENSE_BYTES
 from physgrad.krylov import krylov_solution
 from physgrad.objective.losses import FlatLoss
@@ -126,8 +127,8 @@ class Batch(eqx.Module):
     """The z that are asked for, along the first axis."""
     loss: Callable | None
     """L(z, target) of a sample; None for the sum of squares."""
-    weight: float
-    """Of each sample: 1 over their number for the mean, 1 for the sum."""
+    weight: np.floating
+    """Of each sample, in the dtype of params: 1 over their number, or 1."""
     unravel: Callable = eqx.field(static=True)
     """Flat parameters to the user's PyTree."""
 
@@ -142,16 +143,25 @@ class Batch(eqx.Module):
 
     def model(self, params: Flat, metric: ZMetric, krylov_steps: int) -> LinearModel:
         """The batch, linearized at the parameters; dense up to 1 GiB."""
-        first = jax.tree.map(lambda leaf: leaf[0], self.inputs)
-        shapes = jax.eval_shape(self._z, params, first)
-        zeros, unravel = ravel_pytree(
-            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        )
+        size, unravel = self._shape(params)
         wish = partial(self._wish, unravel, metric)
-        rows = jax.tree.leaves(self.inputs)[0].shape[0] * zeros.size
+        rows = jax.tree.leaves(self.inputs)[0].shape[0] * size
         if rows * params.size * params.dtype.itemsize > DENSE_BYTES:
             return self._matrix_free(params, wish, krylov_steps)
         return self._dense(params, wish)
+
+    def _shape(self, params: Flat) -> tuple[int, Callable]:
+        """Entries of one z, and the way from a vector to the user's PyTree."""
+        first = jax.tree.map(lambda leaf: leaf[0], self.inputs)
+        shapes = jax.eval_shape(self._z, params, first)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        flat, unravel = flatten(zeros, "the output")
+        if flat.dtype != params.dtype:
+            raise TypeError(
+                f"the output must have the dtype of params, {params.dtype}, got "
+                f"{flat.dtype}; cast the inputs, or constants of the simulator"
+            )
+        return flat.size, unravel
 
     def _dense(self, params: Flat, wish: Callable[..., Wish]) -> DenseModel:
         def one(inputs: PyTree, target: PyTree) -> tuple[Scalar, Flat, Array]:
@@ -189,12 +199,22 @@ class Batch(eqx.Module):
     ) -> Wish:
         """At a z that is known: the simulator is not called again."""
         loss = FlatLoss(judged(self.loss, target, self.weight), unravel)
+        value = loss(z)
+        if value.dtype != z.dtype:
+            raise TypeError(
+                f"the loss must have the dtype of the output, {z.dtype}, got "
+                f"{value.dtype}; cast its targets or constants"
+            )
         way = metric.step(loss, z)
         root = way.metric.root()
-        return Wish(loss(z), root, root.mv(way.dz))
+        return Wish(value, root, root.mv(way.dz))
 
     def _flat_z(self, params: Flat, inputs: PyTree) -> Flat:
         return ravel_pytree(self._z(params, inputs))[0]
 
     def _z(self, params: Flat, inputs: PyTree) -> PyTree:
-        return call_user(self.output, "the output", self.unravel(params), inputs)
+        z = call_user(self.output, "the output", self.unravel(params), inputs)
+        for leaf in jax.tree.leaves(z):
+            if not isinstance(leaf, jax.Array | complex | float | int):
+                check_leaf(leaf, "the output")
+        return z

@@ -18,9 +18,10 @@ from physgrad.inverses.notes import note
 from physgrad.loop.saves import Saves, locked_folder
 from physgrad.names import Named, package_version
 from physgrad.results import CheckpointError, Result
+from physgrad.train.experiment import Experiment
 from physgrad.train.experiments import named_experiment
 from physgrad.train.named_methods import named_method
-from physgrad.train.training import Budget, Point, Training
+from physgrad.train.training import Budget, Point, Shown, Training
 
 # Seconds from one save to the next.
 PERIOD = 5.0
@@ -37,6 +38,14 @@ class Outcome:
     compile_seconds: float
     result: str
     message: str
+    shown: Shown | None = None
+    """What the network makes of a few samples."""
+    batches: int = 0
+    """Seen so far."""
+    without_step: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Batches that were no step: "skipped", not finite, and "rejected", no fall."""
+    unsaved: str = ""
+    """Why the network could not be saved; empty where it was, or need not be."""
 
     @property
     def last(self) -> Point:
@@ -50,6 +59,7 @@ class Outcome:
             "method": self.words,
             **last,
             "compile_seconds": self.compile_seconds,
+            **{f"{why}_batches": n for why, n in self.without_step.items()},
             "result": self.result,
             "message": self.message,
             "history": [dataclasses.asdict(point) for point in self.history],
@@ -77,36 +87,47 @@ def train_all(
     - `watch`: is told the key and each new point.
 
     **Raises:** `ValueError` for settings that do not fit; `CheckpointError` for saves
-    of another training, or broken ones; `OSError` of the disk.
+    of another training, or broken ones; `OSError` of the disk: before any method is
+    trained. A disk that fails later costs no results: `Outcome.unsaved` tells.
     """
-    outcomes = {}
+    made, outcomes = named_experiment(experiment), {}
+    for named in methods.values():
+        made.check_batch(int(named.settings["batch"]))
     with _checkpoints(folder) as place:
+        keepers = {}
+        if place is not None:
+            for key, named in methods.items():
+                identity = _identity(made, named, seed)
+                keepers[key] = _Keeper(place / _name(named.words), identity)
         for key, named in methods.items():
-            training = Training(
-                named_experiment(experiment),
-                named_method(named),
-                int(named.settings["batch"]),
-                seed,
-            )
-            keeper = None
-            if place is not None:
-                identity = _identity(experiment, named, seed)
-                keeper = _Keeper(training, place / _name(named.words), identity)
+            method, batch = named_method(named), int(named.settings["batch"])
+            training, keeper = Training(made, method, batch, seed), keepers.get(key)
+            if keeper is not None:
+                keeper.restore(training)
             for point in training.run(budget):
                 if watch is not None and point is not None:
                     watch(key, point)
                 if keeper is not None:
-                    keeper.save(now=False)
+                    keeper.save(training, now=False)
             if keeper is not None:
-                keeper.save(now=True)
-            outcomes[key] = Outcome(
-                named.words,
-                tuple(training.history),
-                training.compile_seconds,
-                str(training.result),
-                training.message,
-            )
+                keeper.save(training, now=True)
+            outcomes[key] = _outcome(named, training, keeper)
     return outcomes
+
+
+def _outcome(named: Named, training: Training, keeper: _Keeper | None) -> Outcome:
+    counts = {why: getattr(training.state, why, 0) for why in ("skipped", "rejected")}
+    return Outcome(
+        named.words,
+        tuple(training.history),
+        training.compile_seconds,
+        str(training.result),
+        training.message,
+        training.shown(),
+        training.epochs * training.batches,
+        {why: int(count) for why, count in counts.items() if count},
+        "" if keeper is None else keeper.failed,
+    )
 
 
 @contextlib.contextmanager
@@ -123,10 +144,10 @@ def _name(words: str) -> str:
     return METHOD + hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
-def _identity(experiment: str, named: Named, seed: int) -> dict[str, str]:
+def _identity(experiment: Experiment, named: Named, seed: int) -> dict[str, str]:
     """What must be the same for a training to go on to the same bits."""
     return {
-        "experiment": experiment,
+        "experiment": experiment.name,
         "method": named.words,
         "seed": str(seed),
         "physgrad": package_version(),
@@ -139,34 +160,40 @@ def _identity(experiment: str, named: Named, seed: int) -> dict[str, str]:
 class _Keeper:
     """Saves a training, and puts it where its last save left it."""
 
-    def __init__(self, training: Training, folder: Path, identity: Mapping[str, str]):
-        folder.mkdir(exist_ok=True)
-        self.training, self.saves = training, Saves(folder, KIND, identity)
-        self.last, self.failed = time.monotonic(), False
-        found = self.saves.newest()
-        if found is None:
+    def __init__(self, folder: Path, identity: Mapping[str, str]):
+        self.saves = Saves(folder, KIND, identity)
+        self.last, self.failed = time.monotonic(), ""
+        self.found = self.saves.newest()
+        if self.found is None and folder.exists():
+            note(f"{folder}: the first save was not finished; it starts afresh")
+
+    def restore(self, training: Training) -> None:
+        """Put a training where its last save left it; one without begins.
+
+        **Raises:** `CheckpointError` for arrays of another network.
+        """
+        if self.found is None:
             return
+        told, arrays = self.found.document, self.found.arrays
         leaves, structure = jax.tree.flatten((training.params, training.state))
-        arrays = [found.arrays.get(str(i)) for i in range(len(leaves))]
-        for new, old in zip(arrays, leaves, strict=True):
-            if new is None or (new.shape, new.dtype) != (old.shape, old.dtype):
-                raise CheckpointError(
-                    f"{folder}: the arrays are not those of this training; name "
-                    "another folder"
-                )
-        told = found.document
+        wanted = {str(i): (leaf.shape, leaf.dtype) for i, leaf in enumerate(leaves)}
+        if wanted != {name: (a.shape, a.dtype) for name, a in arrays.items()}:
+            raise CheckpointError(
+                f"{self.saves.folder}: the arrays are not those of this training; name "
+                "another folder"
+            )
         training.params, training.state = jax.tree.unflatten(
-            structure, [jnp.asarray(v) for v in arrays]
+            structure, [jnp.asarray(arrays[name]) for name in wanted]
         )
         training.epochs, training.seconds = told["epochs"], told["seconds"]
         training.history = [Point.read(point) for point in told["history"]]
         training.result, training.message = Result(told["result"]), told["message"]
+        self.found = None
 
-    def save(self, now: bool) -> None:
+    def save(self, training: Training, now: bool) -> None:
         """Save if it is time to, or `now`; a disk that fails is told of once."""
         if not now and time.monotonic() - self.last < PERIOD:
             return
-        training = self.training
         document = {
             "epochs": training.epochs,
             "seconds": training.seconds,
@@ -178,12 +205,12 @@ class _Keeper:
         arrays = {str(i): np.asarray(leaf) for i, leaf in enumerate(leaves)}
         try:
             self.saves.write(document, arrays)
-            self.failed = False
+            self.failed = ""
         except OSError as error:
-            if not self.failed or now:
+            if not self.failed:
                 note(
                     f"{self.saves.folder}: the training could not be saved: {error}; "
                     "it goes on in memory, and what was saved before is whole"
                 )
-            self.failed = True
+            self.failed = f"{self.saves.folder}: {error.strerror or error}"
         self.last = time.monotonic()

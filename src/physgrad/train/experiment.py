@@ -11,6 +11,9 @@ from jaxtyping import Array, Float, PyTree
 
 from physgrad.simulator import Chain, Simulator
 
+SAMPLES = "samples"
+"""The axis of a batch, for networks that look at all of it."""
+
 
 class Sample(eqx.Module):
     """What a network is asked, and what its answer is judged by.
@@ -48,9 +51,22 @@ class Experiment:
     """Samples that are drawn once, and trained on again and again; None: always new."""
     held_out: int = 1024
     """Samples of the validation."""
+    batches: int | None = None
+    """Of an epoch where samples are always new; None: as many as suit the method."""
     z_metric: str = "newton"
     """B of damped and Gauss-Newton steps; "gradient" where the loss is not convex."""
 
-    def outputs(self, network: Callable, samples: Sample) -> PyTree:
-        """x of each sample."""
-        return jax.vmap(network)(samples.inputs)
+    def check_batch(self, size: int) -> None:
+        """Refuse a batch without samples, or of more than are kept (`ValueError`)."""
+        if size < 1:
+            raise ValueError(f"batch must have at least one sample, got {size}")
+        if self.kept is not None and size > self.kept:
+            raise ValueError(
+                f"batch must be at most the {self.kept} samples that are kept, got "
+                f"{size}"
+            )
+
+
+def of_each(function: Callable) -> Callable:
+    """The function of one sample, for a batch; networks in it may look at all of it."""
+    return jax.vmap(function, axis_name=SAMPLES)

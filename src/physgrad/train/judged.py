@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from physgrad.inverses.flat import Scalar
@@ -19,14 +20,14 @@ class Judged(eqx.Module):
 
     loss: Callable
     target: PyTree
-    weight: float
+    weight: float | np.floating
 
     def __call__(self, z: PyTree) -> Scalar:
         return self.weight * self.loss(z, self.target)
 
 
 def judged(
-    loss: Callable | None, target: PyTree, weight: float = 1.0
+    loss: Callable | None, target: PyTree, weight: float | np.floating = 1.0
 ) -> Judged | SquaredLoss:
     """weight L(., target), with what the sum of squares knows of itself.
 

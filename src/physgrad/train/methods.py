@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from physgrad.inverses.flat import Scalar
 from physgrad.inverses.settings import describe
-from physgrad.train.experiment import Experiment, Sample
+from physgrad.train.experiment import Experiment, Sample, of_each
 from physgrad.train.judged import judged
 from physgrad.train.physical_loss import physical_loss
 
@@ -121,7 +121,7 @@ class FirstOrder(TrainingMethod):
         self, trainee: Trainee, params: PyTree, state: Any, samples: Sample
     ) -> tuple[PyTree, Any]:
         def mean(params: PyTree) -> Scalar:
-            each = jax.vmap(lambda sample: self.judge(trainee, params, sample))
+            each = of_each(lambda sample: self.judge(trainee, params, sample))
             return jnp.mean(each(samples))
 
         updates, state = self.optimizer.update(jax.grad(mean)(params), state, params)
@@ -172,7 +172,7 @@ class TowardsX(TrainingMethod):
         batch = {
             "output": trainee.x,
             "inputs": samples.inputs,
-            "targets": jax.vmap(pulled)(samples),
+            "targets": of_each(pulled)(samples),
         }
         updates, state = self.step().update(None, state, params, **batch)
         return jax.tree.map(jnp.add, params, updates), state

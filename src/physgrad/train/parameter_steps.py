@@ -40,6 +40,8 @@ class DampedState(NamedTuple):
 
     damping: Scalar
     """Relative to the size of J^T B J."""
+    skipped: Int[Array, ""]
+    """Batches without a step, since their loss or it was not finite."""
     rejected: Int[Array, ""]
     """Batches without a step, since the loss would not have fallen."""
     ratio: Scalar
@@ -74,8 +76,9 @@ def spectral_step(
         target may be a `SquaredLoss(target, weight)`, whose weight masks entries.
 
     J is built sample by sample, and solved on its smaller side: by its Gram matrix in
-    float64, or with x64 off by its decomposition in float32. Above 1 GiB it is not
-    built: V f(S) U^T comes from a Krylov space.
+    float64, or with x64 off by its decomposition in float32, which for a large J takes
+    ten times as long. Above 1 GiB it is not built: V f(S) U^T comes from a Krylov
+    space.
 
     **Arguments:**
 
@@ -190,7 +193,8 @@ def levenberg_marquardt(
     lambda follows from batch to batch the gain ratio, the fall of the batch's loss over
     that of its linear model: a step that would raise the loss is not taken, and lambda
     grows threefold; one that does as the model says lets it shrink to a third. It is
-    relative to the size of J^T B J along the gradient.
+    relative to the size of J^T B J along the gradient. A batch that is not finite is
+    no step, and leaves lambda as it is.
 
     `update` takes `output`, `inputs` and `targets`, as `spectral_step` does.
 
@@ -215,7 +219,8 @@ def levenberg_marquardt(
     def init(params: PyTree) -> DampedState:
         flat, _ = flatten(params, "params")
         now = jnp.asarray(start, flat.dtype)
-        return DampedState(now, jnp.zeros((), jnp.int32), jnp.zeros_like(now))
+        none = jnp.zeros((), jnp.int32)
+        return DampedState(now, none, none, jnp.zeros_like(now))
 
     def update(
         updates: PyTree, state: DampedState, params: PyTree = None, **batch: Any
@@ -225,12 +230,15 @@ def levenberg_marquardt(
         step = model.solve(Damped(state.damping * model.curvature()), None)
         fall = model.value - samples.value(flat + step)
         ratio = fall / model.decrease(step)
-        taken = (fall > 0) & jnp.all(jnp.isfinite(step))
+        seen = jnp.isfinite(model.value) & jnp.all(jnp.isfinite(step))
+        taken = seen & (fall > 0)
         factor = jnp.where(taken, jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3), 3.0)
+        factor = jnp.where(seen, factor, 1.0)  # of a broken batch nothing is learned
         limits = jnp.finfo(flat.dtype)
         new = jnp.clip(state.damping * factor, limits.eps**2, limits.eps**-0.5)
+        skipped, rejected = state.skipped + ~seen, state.rejected + (seen & ~taken)
         step = jnp.where(taken, step, 0.0)
-        return samples.unravel(step), DampedState(new, state.rejected + ~taken, ratio)
+        return samples.unravel(step), DampedState(new, skipped, rejected, ratio)
 
     return _transformation(init, update)
 
@@ -250,10 +258,15 @@ class _Judge(NamedTuple):
                 f"update needs params, and by name output, inputs and targets; got no "
                 f"{', '.join(what)}"
             )
+        if not callable(batch["output"]):
+            raise TypeError(
+                "output must be a function (params, inputs) -> z, got "
+                f"{brief(batch['output'])}"
+            )
         flat, unravel = flatten(params, "params")
         inputs, targets = batch["inputs"], batch["targets"]
         count = _count(inputs, targets)
-        weight = 1.0 / count if self.reduction == MEAN else 1.0
+        weight = flat.dtype.type(1 / count if self.reduction == MEAN else 1.0)
         samples = Batch(batch["output"], inputs, targets, self.loss, weight, unravel)
         return flat, samples
 

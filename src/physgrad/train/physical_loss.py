@@ -95,10 +95,11 @@ def physical_loss(
     x+ = P^-1(z - step_size H_L^-1 dL/dz), held constant.
 
     It is a function of one sample, `loss(x, target)`, for `jax.vmap` over a batch,
-    `jax.jit`, `jax.grad` and `jax.lax.scan`. A descent step on it is one towards x+ on
-    the proxy 1/2 |x - x+|_W^2. Derivatives with respect to the target or the arrays of
-    the simulator are those of the plain loss. Forward-mode and second derivatives are
-    refused, since x+ is constant: they would be wrong numbers.
+    `jax.jit`, `jax.grad` and `jax.lax.scan`, its batch on one device or sharded over a
+    mesh whose axes are `jax.sharding.AxisType.Auto`. A descent step on it is one
+    towards x+ on the proxy 1/2 |x - x+|_W^2. Derivatives with respect to the target or
+    the arrays of the simulator are those of the plain loss. Forward-mode and second
+    derivatives are refused, since x+ is constant: they would be wrong numbers.
 
     A sample whose inverse fails has the gradient zero, so that it does not spoil its
     batch; `loss.pull_back(x, target).result` tells which these are. Where the simulator

@@ -6,7 +6,8 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,11 +17,14 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from physgrad.results import Result
-from physgrad.train.experiment import Experiment, Sample
+from physgrad.train.experiment import Experiment, Sample, of_each
+from physgrad.train.judged import judged
 from physgrad.train.methods import Trainee, TrainingMethod
 
 # The history gets a point when the training has gone on for this part of its time.
 PART = 0.05
+# Samples of the validation that pictures show.
+SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +60,25 @@ class Point:
         return cls(**{**document, **told})
 
 
+class Worth(NamedTuple):
+    """Of one sample, or the means of a batch and what becomes of its first samples."""
+
+    loss: Float[Array, ""]
+    x_error: Float[Array, ""] | None
+    x: PyTree
+    z: PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A few samples, as pictures show them: the first axis counts samples."""
+
+    x: np.ndarray
+    z: np.ndarray
+    target: np.ndarray
+    solution: np.ndarray | None
+
+
 @dataclasses.dataclass
 class Training:
     """One network in training."""
@@ -75,6 +98,7 @@ class Training:
     message: str = ""
 
     def __post_init__(self) -> None:
+        self.experiment.check_batch(self.batch_size)
         network_key, train_key, held_key, self._key = jax.random.split(
             jax.random.key(self.seed), 4
         )
@@ -82,14 +106,17 @@ class Training:
         self.params, rest = eqx.partition(network, eqx.is_inexact_array)
         self._trainee = Trainee(self.experiment, rest)
         self.state = self.method.init(self._trainee, self.params)
-        kept = self.experiment.kept
-        self._kept = None if kept is None else self.experiment.draw(train_key, kept)
-        self._held_out = self.experiment.draw(held_key, self.experiment.held_out)
-        if kept is not None and self.batch_size > kept:
-            raise ValueError(
-                f"batch must be at most the {kept} samples that are kept, got "
-                f"{self.batch_size}"
-            )
+        kept, held_out = self.experiment.kept, self.experiment.held_out
+        # traced once: a training without end draws again at each look
+        self._drawn = jax.jit(self.experiment.draw, static_argnums=1)
+        self._kept = None if kept is None else self._drawn(train_key, kept)
+        self._held_out = self._drawn(held_key, held_out)
+        for what, samples in (("kept", self._kept), ("validation", self._held_out)):
+            if (place := _first_broken(samples)) is not None:
+                raise ValueError(
+                    f"the {what} data of {self.experiment.name} must be finite, got "
+                    f"NaN or infinity in sample {place}: leave it out"
+                )
         self._compile()
 
     @property
@@ -101,7 +128,9 @@ class Training:
     def batches(self) -> int:
         """Batches of an epoch."""
         kept = self.experiment.kept
-        return self.method.pace if kept is None else kept // self.batch_size
+        if kept is None:
+            return self.experiment.batches or self.method.pace
+        return kept // self.batch_size
 
     def run(self, budget: Budget) -> Iterator[Point | None]:
         """Train on: after each epoch a point of the history, or None."""
@@ -125,9 +154,14 @@ class Training:
         self.compile_seconds = time.perf_counter() - began
 
     def _trained(
-        self, params: PyTree, state: Any, kept: Sample | None, epoch: Array
+        self,
+        params: PyTree,
+        state: Any,
+        kept: Sample | None,
+        epoch: Array,
+        batches: int | None = None,
     ) -> tuple[PyTree, Any, Array]:
-        """One epoch, and how many of its batches came before the first NaN."""
+        """One epoch, or its first batches, and after which of them all is finite."""
 
         def one(carry: Any, number: Array) -> tuple[Any, Array]:
             params, state = carry
@@ -137,7 +171,7 @@ class Training:
             finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(v)) for v in leaves]))
             return (params, state), finite
 
-        numbers = jnp.arange(self.batches)
+        numbers = jnp.arange(self.batches if batches is None else batches)
         (params, state), finite = lax.scan(one, (params, state), numbers)
         return params, state, finite
 
@@ -164,15 +198,13 @@ class Training:
 
     def _name_failure(self, number: int) -> None:
         """Which batch, and which sample in it: the parameters stay as they were."""
-        samples = self._batch(self._kept, jnp.asarray(self.epochs), jnp.asarray(number))
-        losses = jax.vmap(self._trainee.loss, (None, 0))(self.params, samples)
-        leaves = [leaf for leaf in jax.tree.leaves((samples, losses))]
-        broken = [
-            ~np.isfinite(np.asarray(v)).reshape(self.batch_size, -1).all(axis=1)
-            for v in leaves
-        ]
-        places = np.flatnonzero(np.any(broken, axis=0))
-        where = f"sample {places[0]} of " if places.size else ""
+        epoch = jnp.asarray(self.epochs)
+        before = jax.jit(partial(self._trained, batches=number))
+        params, _, _ = before(self.params, self.state, self._kept, epoch)
+        samples = self._batch(self._kept, epoch, jnp.asarray(number))
+        seen = of_each(partial(self._seen, params))(samples)
+        place = _first_broken((samples, seen))
+        where = "" if place is None else f"sample {place} of "
         self.result = Result.non_finite
         self.message = (
             f"NaN or infinity in epoch {self.epochs + 1}, {where}batch {number + 1}; "
@@ -180,37 +212,85 @@ class Training:
             "the learning rate or the step size"
         )
 
+    def _seen(self, params: PyTree, sample: Sample) -> tuple[Array, PyTree]:
+        """L of a sample, and its derivative with respect to x."""
+        loss = judged(self.experiment.loss, sample.target)
+        physics = self.experiment.simulator(sample)
+        x = self._trainee.x(params, sample.inputs)
+        return jax.value_and_grad(lambda x: loss(physics(x)))(x)
+
     def _look(self) -> Point:
         train = self._kept
         if train is None:
             key = jax.random.fold_in(self._key, self.epochs)
-            train = self.experiment.draw(key, self.experiment.held_out)
+            train = self._drawn(key, self.experiment.held_out)
         else:
             train = jax.tree.map(lambda v: v[: self.experiment.held_out], train)
-        train_loss, _ = self._evaluate(self.params, train)
-        loss, x_error = self._evaluate(self.params, self._held_out)
-        known = self.experiment.x_error is not None
+        trained = self._evaluate(self.params, train)
+        held_out = self._evaluate(self.params, self._held_out)
+        x_error = held_out.x_error
         point = Point(
             self.epochs,
             self.epochs * self.batches * self.batch_size,
             self.seconds,
-            float(train_loss),
-            float(loss),
-            float(x_error) if known else None,
+            float(trained.loss),
+            float(held_out.loss),
+            None if x_error is None else float(x_error),
         )
         self.history.append(point)
+        finite = math.isfinite(point.train_loss) and math.isfinite(
+            point.validation_loss
+        )
+        if self.result is Result.completed and not finite:
+            self.result = Result.non_finite
+            self.message = (
+                f"the loss is NaN or infinite after epoch {self.epochs}, of parameters "
+                "that are finite, and are kept: lower the learning rate or the step "
+                "size, or look at the simulator at their x"
+            )
         return point
 
-    def _worth(
-        self, params: PyTree, samples: Sample
-    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Means of L and of the error in x."""
-        losses = jax.vmap(self._trainee.loss, (None, 0))(params, samples)
-        measure = self.experiment.x_error
-        if measure is None:
-            return jnp.mean(losses), jnp.zeros(())
+    def shown(self) -> Shown:
+        """What the network makes of the first samples of the validation."""
+        worth = self._evaluate(self.params, self._held_out)
+        first = jax.tree.map(lambda v: v[:SHOWN], self._held_out)
+        solution = first.solution
+        return Shown(
+            _in_rows(worth.x),
+            _in_rows(worth.z),
+            _in_rows(first.target),
+            None if solution is None else _in_rows(solution),
+        )
 
-        def error(sample: Sample) -> Float[Array, ""]:
-            return measure(self._trainee.x(params, sample.inputs), sample)
+    def _worth(self, params: PyTree, samples: Sample) -> Worth:
+        experiment = self.experiment
 
-        return jnp.mean(losses), jnp.mean(jax.vmap(error)(samples))
+        def one(sample: Sample) -> Worth:
+            x = self._trainee.x(params, sample.inputs)
+            z = experiment.simulator(sample)(x)
+            error = None
+            if experiment.x_error is not None:
+                error = experiment.x_error(x, sample)
+            return Worth(judged(experiment.loss, sample.target)(z), error, x, z)
+
+        each = of_each(one)(samples)
+        few = jax.tree.map(lambda v: v[:SHOWN], (each.x, each.z))
+        return Worth(*jax.tree.map(jnp.mean, (each.loss, each.x_error)), *few)
+
+
+def _first_broken(samples: PyTree) -> int | None:
+    """The first sample with NaN or infinity in it."""
+    leaves = [
+        np.asarray(v) for v in jax.tree.leaves(samples) if eqx.is_inexact_array(v)
+    ]
+    broken = [~np.isfinite(v).reshape(len(v), -1).all(axis=1) for v in leaves]
+    places = np.flatnonzero(np.any(broken, axis=0)) if broken else np.array([])
+    return int(places[0]) if places.size else None
+
+
+def _in_rows(tree: PyTree) -> np.ndarray:
+    """Of each sample one array: its only one, or all entries in a row."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    if len(leaves) == 1:
+        return leaves[0]
+    return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)

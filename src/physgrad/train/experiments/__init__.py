@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from physgrad.train.experiment import Experiment
+from physgrad.train.experiments.cart_pole_swing import cart_pole_swing
+from physgrad.train.experiments.conductivity_inverse import conductivity_inverse
+from physgrad.train.experiments.heat_inversion import heat
 from physgrad.train.experiments.oscillators import (
     linear_oscillators,
     nonlinear_oscillators,
@@ -21,7 +24,10 @@ MAKERS: dict[str, Callable[..., Experiment]] = {
     "nonlinear-oscillators": nonlinear_oscillators,
     "sine-map": sine_map_inversion,
     "poisson": poisson,
+    "heat": heat,
     "quantum-dipole": quantum_dipole,
+    "conductivity": conductivity_inverse,
+    "cart-pole": cart_pole_swing,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -50,7 +51,7 @@ def two_scale_toy(scale: float = SCALE) -> Experiment:
     )
 
 
-def half_square(z: Array, target: Array) -> Array:
+def half_square(z: Array, target: Any) -> Array:
     """|z - target|^2 / 2."""
     return jnp.sum((z - target) ** 2) / 2
 
