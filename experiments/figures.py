@@ -22,6 +22,15 @@ _KINDS = {
     "L-BFGS": "lbfgs",
     "Adam": "adam",
     "GD": "gd",
+    "physical-lm": "optimistix",
+    "physical, ": "pg-numeric",
+    "physical": "pg",
+    "half-inverse": "half-inverse",
+    "gauss-newton": "gauss-newton",
+    "lm": "lm",
+    "adam": "adam",
+    "sgd": "sgd",
+    "supervised": "other",
 }
 
 

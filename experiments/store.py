@@ -24,7 +24,8 @@ class Store:
 
     def __init__(self, study: str, quick: bool, anew: bool):
         library = sorted(Path(physgrad.__file__).parent.rglob("*.py"))
-        sources = [HERE / f"{study}.py", HERE / "methods.py", *library]
+        shared = [HERE / "methods.py", HERE / "trainings.py"]
+        sources = [HERE / f"{study}.py", *shared, *library]
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
         name = f"{study}{'-quick' if quick else ''}-{digest.hexdigest()[:12]}.json"
         self.path = CACHE / name
