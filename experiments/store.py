@@ -49,7 +49,10 @@ class Store:
     def machine() -> str:
         """Date, machine and versions, in one line."""
         packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+        cores = os.cpu_count()
+        if hasattr(os, "sched_getaffinity"):  # not all of them may be ours
+            cores = f"{len(os.sched_getaffinity(0))} of {cores}"
         return (
-            f"{datetime.date.today()}, {os.cpu_count()} cores ({platform.machine()}), "
+            f"{datetime.date.today()}, {cores} cores ({platform.machine()}), "
             f"{sys.platform}, Python {platform.python_version()}, {packages}, float64."
         )

@@ -73,7 +73,9 @@ class Plan:
             "result": str(training.result),
             "message": training.message,
             "compile_seconds": training.compile_seconds,
-            "way": [[p.seconds, _worth(p, self.by_x)] for p in training.history],
+            "way": [
+                [p.seconds, p.epochs, _worth(p, self.by_x)] for p in training.history
+            ],
         }
 
     def chosen(
@@ -101,7 +103,7 @@ class Plan:
         return float(np.median([one["last"][kind] for one in found]))
 
     def _value(self, found: Mapping[str, Any]) -> float:
-        value = found["way"][-1][1]
+        value = found["way"][-1][-1]
         return np.inf if value is None else value
 
     def report(self, results: Results) -> str:
@@ -117,7 +119,7 @@ class Plan:
             "settings",
             "seeds",
             *kinds.values(),
-            "epochs",
+            "samples seen",
             "seconds",
             "compiling",
         ]
@@ -135,7 +137,7 @@ class Plan:
                     self._settings(label, text),
                     len(found),
                     *(_spread([last[kind] for last in lasts]) for kind in kinds),
-                    f"{np.median([last['epochs'] for last in lasts]):,.0f}",
+                    f"{np.median([last['samples'] for last in lasts]):,.0f}",
                     f"{np.median([last['seconds'] for last in lasts]):.3g}",
                     f"{np.median([one['compile_seconds'] for one in found]):.1f} s",
                 ]
@@ -162,7 +164,7 @@ class Plan:
         figure.set_size_inches(6.6, 4.2)
         for label, (_, found) in self.chosen(results).items():
             # the start has no place on a log axis
-            way = [(s, v) for s, v in found[0]["way"][1:] if v]
+            way = [(s, v) for s, _, v in found[0]["way"][1:] if v]
             line(
                 axes, label, *(zip(*way, strict=True) if way else ((), ())), marks=False
             )

@@ -277,3 +277,24 @@ def test_wrong_use_is_named():
     for kind, words, call in refused:
         with pytest.raises(kind, match=words):
             call()
+
+
+@pytest.mark.parametrize("step", [pg.train.gauss_newton, pg.train.levenberg_marquardt])
+def test_without_a_newton_step_in_z_a_batch_is_skipped_and_counted(step):
+    """The Hessian of a softmax is singular; damped there is a step."""
+
+    def entropy(z, target):
+        return jax.nn.logsumexp(z) - z @ target
+
+    params = jnp.array([0.3, -0.2, 0.1])
+    batch = {
+        "output": lambda p, x: p * x,
+        "inputs": jnp.array([1.0, 2.0]),
+        "targets": jnp.eye(3)[:2],
+    }
+    made = step(loss=entropy)
+    updates, state = made.update(None, made.init(params), params, **batch)
+    assert (updates == 0).all() and state.skipped == 1
+    made = step(loss=entropy, metric=pg.NewtonMetric(damping=0.1))
+    updates, state = made.update(None, made.init(params), params, **batch)
+    assert (updates != 0).any() and state.skipped == 0

@@ -334,3 +334,21 @@ def test_wrong_use_is_named():
     for kind, words, call in refused:
         with pytest.raises(kind, match=words):
             call()
+
+
+def test_a_loss_without_a_newton_step_has_one_in_another_metric():
+    """A softmax: no gradient with its Hessian, which `pull_back` tells, one if damped."""
+
+    def entropy(z, target):
+        return jax.nn.logsumexp(z) - z @ target
+
+    simulator = pg.Simulator(lambda x: 2 * x, pg.AnalyticInverse(lambda z: z / 2))
+    x, target = jnp.array([0.3, -0.2, 0.1]), jnp.array([1.0, 0.0, 0.0])
+    without = pg.physical_loss(simulator, entropy)
+    assert (jax.grad(without)(x, target) == 0).all()
+    assert not without.pull_back(x, target).ok
+    damped = pg.NewtonMetric(damping=0.1)
+    loss = pg.physical_loss(simulator, entropy, z_metric=damped)
+    assert loss.pull_back(x, target).ok
+    slope = jax.grad(loss)(x, target)
+    assert slope @ jax.grad(lambda x: entropy(2 * x, target))(x) > 0

@@ -176,8 +176,9 @@ def gram_solution(
     """dx = V f(S) U^T b by the eigenvectors of A A^T or A^T A, the smaller, in float64.
 
     Several times as quick as a decomposition of A, at half of its digits: singular
-    values below 1e-8 of the largest are rounding, and dropped. With x64 off it is the
-    decomposition, since a Gram matrix in float32 would be wrong in its first digit.
+    values below sqrt(max(z, x) eps) of the largest are rounding, and dropped. With x64
+    off it is the decomposition, since a Gram matrix in float32 would be wrong in its
+    first digit.
 
     >>> import jax.numpy as jnp
     >>> gram_solution(jnp.array([[2.0, 0.0], [0.0, 0.0]]), jnp.ones(2), Power(-1.0))

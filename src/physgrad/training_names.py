@@ -21,8 +21,9 @@ from physgrad.names import (
 
 _BATCH = {"batch": Key(COUNT, 128)}
 _RATE = {"learning_rate": Key(POSITIVE, 1e-3)}
-_PHYSICAL = {"step_size": Key(POSITIVE, 1.0), "metric": Key(SHARE, 0.0)}
-_SPECTRAL = {"step_size": Key(POSITIVE, 1.0), "truncation": Key(FRACTION, 1e-6)}
+_STEP = {"step_size": Key(POSITIVE, 1.0)}
+_PHYSICAL = {**_STEP, "metric": Key(SHARE, 0.0)}
+_SPECTRAL = {**_STEP, "truncation": Key(FRACTION, 1e-6)}
 
 METHODS = {
     "adam": Method("adam", {**_RATE, **_BATCH}),
@@ -33,7 +34,7 @@ METHODS = {
     "half-inverse": Method("half_inverse", {**_SPECTRAL, **_BATCH}),
     "lm": Method("levenberg_marquardt", {"damping": Key(POSITIVE, 1e-3), **_BATCH}),
     "physical-lm": Method(
-        "physical_lm", {"damping": Key(POSITIVE, 1e-3), **_PHYSICAL, **_BATCH}
+        "physical_lm", {"damping": Key(POSITIVE, 1e-3), **_STEP, **_BATCH}
     ),
 }
 """Method to what it is: how the parameters of a network are changed."""
@@ -80,7 +81,7 @@ EXPERIMENTS = {
         {
             "adam": {"batch": 256},
             "sgd": {"learning_rate": 1e-2, "batch": 256},
-            "half-inverse": {"batch": 32, "truncation": 1e-8},
+            "half-inverse": {"batch": 32, "truncation": 6e-7},
             "gauss-newton": {"batch": 32},
             "lm": {"batch": 32},
             "physical": {"batch": 256},
@@ -156,10 +157,7 @@ EXPERIMENTS = {
         },
         {
             "supervised": NO_SOLUTION,
-            **dict.fromkeys(
-                ("physical", "physical-lm"),
-                "its loss is not convex in z: no Newton step",
-            ),
+            **dict.fromkeys(("physical", "physical-lm"), NOT_CONVEX),
         },
     ),
     "conductivity": Card(

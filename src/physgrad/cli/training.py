@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 MOST_SEED = 2**31
 WITHOUT_STEP = {
-    "skipped": "not finite",
+    "skipped": "not finite, or without a Newton step in z",
     "rejected": "the loss would not have fallen",
 }
 
@@ -67,7 +67,12 @@ def _usage() -> str:
     metavar="S",
     help="To train, for each method, without compiling.  [default: the experiment's]",
 )
-@click.option("--epochs", metavar="N", help="To train, instead of seconds.")
+@click.option(
+    "--epochs",
+    metavar="N",
+    help="To train, instead of seconds: rounds through the samples that are kept, or "
+    "where they are always new, 100 batches of first-order methods, 10 of others.",
+)
 @click.option("--seed", metavar="N", default="0", help="Of network and data.")
 @click.option("--out", metavar="DIR", help="Save results, figures and checkpoints.")
 @click.option("--resume", is_flag=True, help="Go on with what is in DIR.")
@@ -87,9 +92,9 @@ def train_command(
 ) -> int:
     """Train the network of EXPERIMENT by one or more methods, side by side.
 
-    All begin with the same network and see the same data. Progress goes to stderr, a
-    table to stdout. A training with --out that was cut off, at whatever moment, goes on
-    with --resume to the same bits.
+    All begin with the same network; samples that are kept are the same for all, new
+    ones are drawn alike. Progress goes to stderr, a table to stdout. A training with
+    --out that was cut off, at whatever moment, goes on with --resume to the same bits.
     """
     with wrong_use(ValueError):
         card = experiment_card(experiment)
@@ -298,13 +303,14 @@ def _table(experiment: str, outcomes: Mapping[str, Outcome]) -> str:
     sheet.add_column("method", no_wrap=True)
     for name in ("loss, training", "loss, validation", *(["error in x"] * known)):
         sheet.add_column(name, justify="right")
-    for name in ("seconds", "epochs", "compiling"):
+    for name in ("seconds", "batches", "compiling"):
         sheet.add_column(name, justify="right")
     for key, outcome in outcomes.items():
         last = outcome.last
         cells = [f"{last.train_loss:.2e}", f"{last.validation_loss:.2e}"]
-        cells += [f"{last.x_error:.2e}"] if last.x_error is not None else []
-        cells += [f"{last.seconds:.1f}", f"{last.epochs:,}"]
+        if known:
+            cells.append("-" if last.x_error is None else f"{last.x_error:.2e}")
+        cells += [f"{last.seconds:.1f}", f"{outcome.batches:,}"]
         sheet.add_row(key, *cells, f"{outcome.compile_seconds:.1f} s")
     lines = lines_of(sheet)
     for key, outcome in outcomes.items():

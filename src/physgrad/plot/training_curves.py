@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,6 +47,7 @@ def _draw(
     for key, outcome in outcomes.items():
         # the start has no place on a log axis
         points = [(getattr(p, across), getattr(p, up)) for p in outcome.history[1:]]
+        points = [(s, v) for s, v in points if math.isfinite(v)]
         look = looks[key]
         ax.plot(
             *np.asarray(points, float).reshape(-1, 2).T,
@@ -56,6 +58,9 @@ def _draw(
             markerfacecolor="none" if look.hollow else look.color,
             label=key,
         )
+        if outcomes[key].result != "completed" and points:
+            # the run ended here, and why stands below the table
+            ax.plot(*points[-1], "x", color=look.color, markersize=10, clip_on=False)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel(ACROSS[across])

@@ -21,6 +21,7 @@ from physgrad.inverses.jacobian import DENSE_BYTES
 from physgrad.krylov import krylov_solution
 from physgrad.objective.losses import FlatLoss
 from physgrad.objective.z_step import ZMetric
+from physgrad.results import Result
 from physgrad.spectral import Gain, Number, gram_solution
 from physgrad.train.judged import judged
 
@@ -207,7 +208,9 @@ class Batch(eqx.Module):
             )
         way = metric.step(loss, z)
         root = way.metric.root()
-        return Wish(value, root, root.mv(way.dz))
+        # NaN: a sample without a step in z leaves its batch without one, and counted
+        known = way.result == Result.completed.code
+        return Wish(value, root, jnp.where(known, root.mv(way.dz), jnp.nan))
 
     def _flat_z(self, params: Flat, inputs: PyTree) -> Flat:
         return ravel_pytree(self._z(params, inputs))[0]

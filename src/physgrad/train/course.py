@@ -186,7 +186,8 @@ class _Keeper:
             structure, [jnp.asarray(arrays[name]) for name in wanted]
         )
         training.epochs, training.seconds = told["epochs"], told["seconds"]
-        training.history = [Point.read(point) for point in told["history"]]
+        known = training.experiment.x_error is not None
+        training.history = [Point.read(point, known) for point in told["history"]]
         training.result, training.message = Result(told["result"]), told["message"]
         self.found = None
 

@@ -10,6 +10,7 @@ import jax
 from jaxtyping import Array, Float, PyTree
 
 from physgrad.simulator import Chain, Simulator
+from physgrad.train.judged import judged
 
 SAMPLES = "samples"
 """The axis of a batch, for networks that look at all of it."""
@@ -44,17 +45,29 @@ class Experiment:
     simulator: Callable[[Sample], Simulator | Chain]
     """Of one sample."""
     loss: Callable | None = None
-    """L(z, target) of one sample; None for the sum of squares."""
+    """L(z, target) of one sample; None for the weighted sum of squares."""
+    weight: float = 1.0
+    """Of the sum of squares."""
     x_error: Callable[[PyTree, Sample], Float[Array, ""]] | None = None
     """How far x of one sample is from a right one."""
     kept: int | None = None
-    """Samples that are drawn once, and trained on again and again; None: always new."""
+    """Samples that are drawn once, and trained on again and again; None: always new.
+
+    What is left of them after whole batches is not trained on."""
     held_out: int = 1024
     """Samples of the validation."""
     batches: int | None = None
     """Of an epoch where samples are always new; None: as many as suit the method."""
     z_metric: str = "newton"
     """B of damped and Gauss-Newton steps; "gradient" where the loss is not convex."""
+
+    def judge(self, sample: Sample) -> Callable[[PyTree], Float[Array, ""]]:
+        """L(., target) of one sample."""
+        return judged(self.loss, sample.target, self.weight)
+
+    def asked(self, sample: Sample) -> PyTree:
+        """Its target, as `physical_loss` and steps of parameters take it."""
+        return sample.target if self.loss is not None else self.judge(sample)
 
     def check_batch(self, size: int) -> None:
         """Refuse a batch without samples, or of more than are kept (`ValueError`)."""

@@ -14,8 +14,8 @@ from jaxtyping import PyTree
 
 from physgrad.inverses.flat import Scalar
 from physgrad.inverses.settings import describe
+from physgrad.objective.losses import SquaredLoss
 from physgrad.train.experiment import Experiment, Sample, of_each
-from physgrad.train.judged import judged
 from physgrad.train.physical_loss import physical_loss
 
 
@@ -37,8 +37,7 @@ class Trainee:
 
     def loss(self, params: PyTree, sample: Sample) -> Scalar:
         """L of one sample."""
-        known = judged(self.experiment.loss, sample.target)
-        return known(self.z(params, sample))
+        return self.experiment.judge(sample)(self.z(params, sample))
 
 
 class TrainingMethod(eqx.Module):
@@ -86,7 +85,7 @@ class Physical(Judge):
 
     def __call__(self, trainee: Trainee, params: PyTree, sample: Sample) -> Scalar:
         x = trainee.x(params, sample.inputs)
-        return self.of(trainee, sample)(x, sample.target)
+        return self.of(trainee, sample)(x, trainee.experiment.asked(sample))
 
     def of(self, trainee: Trainee, sample: Sample) -> Any:
         """The physical loss of one sample."""
@@ -132,24 +131,19 @@ class ThroughPhysics(TrainingMethod):
     """A step by the Jacobian of z with respect to the parameters."""
 
     step: Callable = eqx.field(static=True)
-    """Makes it, from the loss: one of `parameter_steps`."""
-    in_its_metric: bool = True
-    """Whether it takes B as the experiment has it."""
+    """Makes it for an experiment: one of `parameter_steps`."""
 
     def init(self, trainee: Trainee, params: PyTree) -> Any:
-        return self._made(trainee).init(params)
+        return self.step(trainee.experiment).init(params)
 
     def update(
         self, trainee: Trainee, params: PyTree, state: Any, samples: Sample
     ) -> tuple[PyTree, Any]:
-        batch = {"output": trainee.z, "inputs": samples, "targets": samples.target}
-        updates, state = self._made(trainee).update(None, state, params, **batch)
+        targets = jax.vmap(trainee.experiment.asked)(samples)
+        batch = {"output": trainee.z, "inputs": samples, "targets": targets}
+        step = self.step(trainee.experiment)
+        updates, state = step.update(None, state, params, **batch)
         return jax.tree.map(jnp.add, params, updates), state
-
-    def _made(self, trainee: Trainee) -> Any:
-        experiment = trainee.experiment
-        metric = {"metric": experiment.z_metric} if self.in_its_metric else {}
-        return self.step(loss=experiment.loss, **metric)
 
 
 class TowardsX(TrainingMethod):
@@ -165,9 +159,14 @@ class TowardsX(TrainingMethod):
     def update(
         self, trainee: Trainee, params: PyTree, state: Any, samples: Sample
     ) -> tuple[PyTree, Any]:
-        def pulled(sample: Sample) -> PyTree:
-            x = trainee.x(params, sample.inputs)
-            return self.physical.of(trainee, sample).pull_back(x, sample.target).x
+        def pulled(sample: Sample) -> SquaredLoss:
+            x, asked = (
+                trainee.x(params, sample.inputs),
+                trainee.experiment.asked(sample),
+            )
+            found = self.physical.of(trainee, sample).pull_back(x, asked)
+            ok = jax.tree.map(lambda v: found.ok.astype(v.dtype), x)
+            return SquaredLoss(found.x, ok)  # a sample without x+ has no weight
 
         batch = {
             "output": trainee.x,

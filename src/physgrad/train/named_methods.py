@@ -8,6 +8,7 @@ from typing import Any
 
 from physgrad.names import Named
 from physgrad.results import MissingExtra
+from physgrad.train.experiment import Experiment
 from physgrad.train.methods import (
     FirstOrder,
     Judge,
@@ -47,9 +48,26 @@ def _physical_lm(damping: float, **physical: float) -> TrainingMethod:
     return TowardsX(partial(levenberg_marquardt, damping), Physical(**physical))
 
 
-def _through_physics(step: Callable[..., Any], **settings: float) -> TrainingMethod:
-    # as published, half-inverse gradients have B = I
-    return ThroughPhysics(partial(step, **settings), step is not half_inverse)
+def _half_inverse(step_size: float, truncation: float) -> TrainingMethod:
+    # as published: B = I, and the mean of the batch
+    return ThroughPhysics(
+        lambda known: half_inverse(step_size, truncation, loss=known.loss)
+    )
+
+
+def _gauss_newton(step_size: float, truncation: float) -> TrainingMethod:
+    return ThroughPhysics(
+        lambda known: gauss_newton(step_size, truncation, **_of(known))
+    )
+
+
+def _lm(damping: float) -> TrainingMethod:
+    return ThroughPhysics(lambda known: levenberg_marquardt(damping, **_of(known)))
+
+
+def _of(known: Experiment) -> dict[str, Any]:
+    # with B = I a step on the mean would be shorter by the size of the batch
+    return {"loss": known.loss, "metric": known.z_metric, "reduction": "sum"}
 
 
 _MAKERS: dict[str, Callable[..., TrainingMethod]] = {
@@ -57,9 +75,9 @@ _MAKERS: dict[str, Callable[..., TrainingMethod]] = {
     "sgd": _sgd,
     "physical": _physical,
     "supervised": partial(_adam, Supervised()),
-    "gauss-newton": partial(_through_physics, gauss_newton),
-    "half-inverse": partial(_through_physics, half_inverse),
-    "lm": partial(_through_physics, levenberg_marquardt),
+    "gauss-newton": _gauss_newton,
+    "half-inverse": _half_inverse,
+    "lm": _lm,
     "physical-lm": _physical_lm,
 }
 

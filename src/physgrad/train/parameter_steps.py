@@ -41,7 +41,7 @@ class DampedState(NamedTuple):
     damping: Scalar
     """Relative to the size of J^T B J."""
     skipped: Int[Array, ""]
-    """Batches without a step, since their loss or it was not finite."""
+    """Batches without a step: not finite, or a sample had no Newton step in z."""
     rejected: Int[Array, ""]
     """Batches without a step, since the loss would not have fallen."""
     ratio: Scalar
@@ -84,11 +84,15 @@ def spectral_step(
 
     - `power`: p, a finite number.
     - `step_size`: eta.
-    - `truncation`: singular values up to this part of the largest are dropped; None
-        for those that are rounding.
+    - `truncation`: singular values up to this part of the largest are dropped, and
+        in any case those that are rounding, up to sqrt(max(rows, parameters) eps), some
+        1e-6 in float64; None for these alone.
     - `metric`: B, as in `PhysicalGradient`: "gradient" for I, as published; "newton"
         for the Hessian of the loss.
-    - `loss`: L(z, target) of a sample; None for the sum of squares.
+    - `loss`: L(z, target) of a sample; None for the sum of squares. For "newton" its
+        Hessian must be positive definite: a batch where it is not is skipped, and
+        counted in the state. `NewtonMetric(damping=..., absolute=True)` has a step
+        everywhere.
     - `reduction`: "mean" or "sum" of the samples' losses. With B = I it decides how
         long the step is: with "sum" it is as many times longer as there are samples.
     - `krylov_steps`: products with J and J^T each, where it is not built.
@@ -134,7 +138,15 @@ def spectral_step(
     return _transformation(init, update)
 
 
-def half_inverse(step_size: Any = 1.0, truncation: Any = 1e-6, **settings: Any) -> Any:
+def half_inverse(
+    step_size: Any = 1.0,
+    truncation: Any = 1e-6,
+    *,
+    metric: Any = "gradient",
+    loss: Any = None,
+    reduction: Any = MEAN,
+    krylov_steps: int = KRYLOV_STEPS,
+) -> Any:
     """Half-inverse gradients, dtheta = -step_size V S^-1/2 U^T dL/dz, for Optax.
 
     `spectral_step` with power 1/2; as published B = I, and L is a mean over the batch.
@@ -153,10 +165,26 @@ def half_inverse(step_size: Any = 1.0, truncation: Any = 1e-6, **settings: Any) 
     **Source:** Schnell, Holl, Thuerey, "Half-Inverse Gradients for Physical Deep
     Learning", ICLR 2022.
     """
-    return spectral_step(0.5, step_size, truncation, **settings)
+    return spectral_step(
+        0.5,
+        step_size,
+        truncation,
+        metric=metric,
+        loss=loss,
+        reduction=reduction,
+        krylov_steps=krylov_steps,
+    )
 
 
-def gauss_newton(step_size: Any = 1.0, truncation: Any = 1e-6, **settings: Any) -> Any:
+def gauss_newton(
+    step_size: Any = 1.0,
+    truncation: Any = 1e-6,
+    *,
+    metric: Any = "newton",
+    loss: Any = None,
+    reduction: Any = MEAN,
+    krylov_steps: int = KRYLOV_STEPS,
+) -> Any:
     """Gauss-Newton's step of the parameters, dtheta = step_size (B^1/2 J)^+ B^1/2 dz.
 
     `spectral_step` with power 1, by default in the metric of the loss, B = H_L, where
@@ -175,7 +203,15 @@ def gauss_newton(step_size: Any = 1.0, truncation: Any = 1e-6, **settings: Any) 
 
     **Source:** Nocedal and Wright, Numerical Optimization, 2nd ed., section 10.3.
     """
-    return spectral_step(1.0, step_size, truncation, **{"metric": "newton", **settings})
+    return spectral_step(
+        1.0,
+        step_size,
+        truncation,
+        metric=metric,
+        loss=loss,
+        reduction=reduction,
+        krylov_steps=krylov_steps,
+    )
 
 
 def levenberg_marquardt(

@@ -6,7 +6,7 @@ d physical_loss / dx = W (x - x+), x+ = P^-1(z - eta H_L^-1 dL/dz)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 from jaxtyping import Array, Bool, PyTree
@@ -17,7 +17,7 @@ from physgrad.inverses.settings import positive
 from physgrad.inverses.state import State
 from physgrad.inverses.trees import in_precision
 from physgrad.objective.objective import FlatObjective, Objective
-from physgrad.objective.z_step import NewtonMetric, ZStep
+from physgrad.objective.z_step import ZMetric, ZStep, as_z_metric
 from physgrad.physical_gradient import physical_step
 from physgrad.results import LAST_CODE_THAT_GOES_ON
 from physgrad.simulator import Chain, Simulator, as_simulator
@@ -58,28 +58,38 @@ class PhysicalLoss(eqx.Module):
     """eta, in z-space."""
     metric: ProxyMetric
     """W."""
+    z_metric: ZMetric
+    """B, of the step in z."""
 
     def __call__(self, x: PyTree, target: PyTree) -> Scalar:
         """L(P(x), target), a scalar, of one sample."""
         objective, flat = self._objective(target).flatten(x)
-        return _true_loss((flat, objective), *self._fixed(objective, flat))
+        return _true_loss((flat, objective), self._fixed(objective, flat))
 
     def pull_back(self, x: PyTree, target: PyTree) -> Pulled:
         """x+ of one sample, by which the gradient goes, with its result code."""
         objective, flat = self._objective(target).flatten(x)
-        rule, step_size, _ = self._fixed(objective, flat)
-        state = objective.start(flat)
-        way = NewtonMetric().step(objective.loss, state.z)
-        x_pulled, result = _pull_back(objective, state, way, rule, step_size)
+        fixed, state = self._fixed(objective, flat), objective.start(flat)
+        way = fixed.z_metric.step(objective.loss, state.z)
+        x_pulled, result = _pull_back(objective, state, way, fixed)
         return Pulled(objective.simulator.unravel_x(x_pulled), result)
 
     def _objective(self, target: PyTree) -> Objective:
         return Objective(self.simulator, judged(self.loss, target))
 
-    def _fixed(self, objective: FlatObjective, x: Flat) -> Any:
-        """What no derivative goes through: the rule, eta and W."""
-        fixed = (self.inverse or objective.rule, self.step_size, self.metric)
+    def _fixed(self, objective: FlatObjective, x: Flat) -> _Fixed:
+        rule = self.inverse or objective.rule
+        fixed = _Fixed(rule, self.step_size, self.metric, self.z_metric)
         return without_derivative(in_precision(fixed, x.dtype))
+
+
+class _Fixed(NamedTuple):
+    """What no derivative goes through."""
+
+    rule: Inverse
+    step_size: Scalar
+    metric: ProxyMetric
+    z_metric: ZMetric
 
 
 def physical_loss(
@@ -88,6 +98,8 @@ def physical_loss(
     inverse: Any = None,
     step_size: Any = 1.0,
     metric: Any = None,
+    *,
+    z_metric: Any = "newton",
 ) -> PhysicalLoss:
     """The true loss of a network's output x, with the physical gradient.
 
@@ -101,9 +113,14 @@ def physical_loss(
     the arrays of the simulator are those of the plain loss. Forward-mode and second
     derivatives are refused, since x+ is constant: they would be wrong numbers.
 
-    A sample whose inverse fails has the gradient zero, so that it does not spoil its
-    batch; `loss.pull_back(x, target).result` tells which these are. Where the simulator
-    itself is not finite the value says so.
+    A sample without x+ has the gradient zero, so that it does not spoil its batch: its
+    inverse fails, or its loss has no Newton step, as where it is not strictly convex in
+    z (a softmax, Huber's loss far out). `loss.pull_back(x, target).result` tells which
+    these are. Where the simulator itself is not finite the value says so.
+
+    Under `jax.vmap` all samples of a batch pay for the dearest one. What spares most is
+    `AnalyticInverse(..., one_to_one=True)` where that is true: no other branches are
+    looked for.
 
     **Arguments:**
 
@@ -116,6 +133,8 @@ def physical_loss(
     - `metric`: W. None or "x" for I, which makes x best; "z" for J^T B J, which makes z
         best, as the plain gradient does; a number between 0 and 1 for that part of
         "z"; a symmetric matrix; or a function (dx, x) -> W dx.
+    - `z_metric`: B, as `metric` of `PhysicalGradient`: "newton" for H_L,
+        `NewtonMetric(damping=..., absolute=True)` where that is not positive definite.
 
     **Raises:** `TypeError`, `ValueError` for wrong values or kinds of these; when it is
     used, for a target that does not fit z.
@@ -136,45 +155,41 @@ def physical_loss(
         as_rule(inverse),
         positive("step_size")(step_size),
         as_proxy_metric(metric),
+        as_z_metric(z_metric),
     )
 
 
 @eqx.filter_custom_vjp
-def _true_loss(
-    point: tuple[Flat, FlatObjective],
-    rule: Inverse,
-    step_size: Scalar,
-    metric: ProxyMetric,
-) -> Scalar:
+def _true_loss(point: tuple[Flat, FlatObjective], fixed: _Fixed) -> Scalar:
     x, objective = point
     return objective(x)
 
 
 @_true_loss.def_fwd
 def _value_and_gradient(
-    perturbed: Any, point: Any, rule: Inverse, step_size: Scalar, metric: ProxyMetric
+    perturbed: Any, point: Any, fixed: _Fixed
 ) -> tuple[Scalar, Flat]:
     del perturbed
     x, objective = point
     state = objective.start(x)
-    way = NewtonMetric().step(objective.loss, state.z)
-    x_pulled, _ = _pull_back(objective, state, way, rule, step_size)
+    way = fixed.z_metric.step(objective.loss, state.z)
+    x_pulled, _ = _pull_back(objective, state, way, fixed)
     place = Place(objective.simulator, x, way.metric)
-    return objective.loss(state.z), proxy_gradient(metric, x_pulled, place)
+    return objective.loss(state.z), proxy_gradient(fixed.metric, x_pulled, place)
 
 
 @_true_loss.def_bwd
 def _backward(
-    gradient: Flat, cotangent: Scalar, perturbed: Any, point: Any, *fixed: Any
+    gradient: Flat, cotangent: Scalar, perturbed: Any, point: Any, fixed: _Fixed
 ) -> tuple[Flat, Any]:
     x, objective = point  # of which the target or the simulator may be perturbed
     return cotangent * gradient, plain_derivative(objective, perturbed[1], x, cotangent)
 
 
 def _pull_back(
-    objective: FlatObjective, state: State, way: ZStep, rule: Inverse, step_size: Scalar
+    objective: FlatObjective, state: State, way: ZStep, fixed: _Fixed
 ) -> tuple[Flat, Code]:
     """x+, or x where the step failed, and the code of its result."""
-    rule = rule.recalling(rule.begin(state))
-    step = physical_step(objective, state, way, step_size, rule)
+    rule = fixed.rule.recalling(fixed.rule.begin(state))
+    step = physical_step(objective, state, way, fixed.step_size, rule)
     return where_it_holds(step.state.x, step.result, state.x)

@@ -18,7 +18,6 @@ from jaxtyping import Array, Float, PyTree
 
 from physgrad.results import Result
 from physgrad.train.experiment import Experiment, Sample, of_each
-from physgrad.train.judged import judged
 from physgrad.train.methods import Trainee, TrainingMethod
 
 # The history gets a point when the training has gone on for this part of its time.
@@ -53,10 +52,10 @@ class Point:
     x_error: float | None
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Point:
+    def read(cls, document: Mapping[str, Any], x_known: bool) -> Point:
         """As it was written: JSON has null for what is not finite."""
-        losses = ("train_loss", "validation_loss")
-        told = {k: math.nan if document[k] is None else document[k] for k in losses}
+        measures = ("train_loss", "validation_loss", *(["x_error"] * x_known))
+        told = {k: math.nan if document[k] is None else document[k] for k in measures}
         return cls(**{**document, **told})
 
 
@@ -214,7 +213,7 @@ class Training:
 
     def _seen(self, params: PyTree, sample: Sample) -> tuple[Array, PyTree]:
         """L of a sample, and its derivative with respect to x."""
-        loss = judged(self.experiment.loss, sample.target)
+        loss = self.experiment.judge(sample)
         physics = self.experiment.simulator(sample)
         x = self._trainee.x(params, sample.inputs)
         return jax.value_and_grad(lambda x: loss(physics(x)))(x)
@@ -271,7 +270,7 @@ class Training:
             error = None
             if experiment.x_error is not None:
                 error = experiment.x_error(x, sample)
-            return Worth(judged(experiment.loss, sample.target)(z), error, x, z)
+            return Worth(experiment.judge(sample)(z), error, x, z)
 
         each = of_each(one)(samples)
         few = jax.tree.map(lambda v: v[:SHOWN], (each.x, each.z))

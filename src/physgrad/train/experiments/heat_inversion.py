@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 from physgrad.simulator import Simulator
 from physgrad.simulators.diffusion_equation import diffusion
 from physgrad.train.experiment import Experiment, Sample
-from physgrad.train.experiments.two_scale_toy import half_square
 from physgrad.train.unet import UNet
 
 SIDE, DURATION = 64, 8.0
@@ -50,8 +49,8 @@ def heat(side: int = SIDE, held_out: int = 128) -> Experiment:
         network=lambda key: MeanKept(UNet(key)),
         draw=functools.partial(_draw, simulator, side),
         simulator=lambda sample: simulator,
-        loss=half_square,
-        x_error=lambda x, sample: half_square(x, sample.solution),
+        weight=0.5,
+        x_error=lambda x, sample: jnp.sum((x - sample.solution) ** 2) / 2,
         held_out=held_out,
         batches=1,
     )

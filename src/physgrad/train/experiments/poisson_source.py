@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 from physgrad.inverses.analytic import AnalyticInverse
 from physgrad.simulator import Simulator
 from physgrad.train.experiment import Experiment, Sample
-from physgrad.train.experiments.two_scale_toy import half_square
 from physgrad.train.networks import mlp
 
 SIDE = 8
@@ -46,7 +45,7 @@ def laplacian(side: int) -> Simulator:
     differences = np.eye(side, k=1) + np.eye(side, k=-1) - 2 * np.eye(side)
     squares, waves = np.linalg.eigh(differences)
     physics = Laplacian(jnp.asarray(waves), jnp.asarray(squares[:, None] + squares))
-    return Simulator(physics, AnalyticInverse(physics.solved))
+    return Simulator(physics, AnalyticInverse(physics.solved, one_to_one=True))
 
 
 def poisson() -> Experiment:
@@ -65,7 +64,7 @@ def poisson() -> Experiment:
         network=lambda key: Reshaped(mlp((64, 64, 128, 64, 64), jnp.tanh, key)),
         draw=functools.partial(_draw, simulator),
         simulator=lambda sample: simulator,
-        loss=half_square,
+        weight=0.5,
         x_error=lambda x, sample: jnp.linalg.norm(x - sample.solution),
     )
 

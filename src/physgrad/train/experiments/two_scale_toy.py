@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -40,20 +39,15 @@ def two_scale_toy(scale: float = SCALE) -> Experiment:
     Learning", ICLR 2022, figure 1.
     """
     physics = TwoScales(jnp.array([1.0, scale]))
-    simulator = Simulator(physics, AnalyticInverse(physics.back))
+    simulator = Simulator(physics, AnalyticInverse(physics.back, one_to_one=True))
     return Experiment(
         name="two-scale-toy",
         network=functools.partial(mlp, (1, 7, 2), jnp.tanh),
         draw=functools.partial(_draw, physics),
         simulator=lambda sample: simulator,
-        loss=half_square,
+        weight=0.5,
         x_error=lambda x, sample: jnp.linalg.norm(x - sample.solution),
     )
-
-
-def half_square(z: Array, target: Any) -> Array:
-    """|z - target|^2 / 2."""
-    return jnp.sum((z - target) ** 2) / 2
 
 
 def _draw(physics: TwoScales, key: Array, count: int) -> Sample:
