@@ -337,7 +337,7 @@ def test_wrong_use_is_named():
 
 
 def test_a_loss_without_a_newton_step_has_one_in_another_metric():
-    """A softmax has no gradient with its Hessian, as `pull_back` tells; damped it has."""
+    """A softmax: none with its Hessian, as `pull_back` tells; damped there is one."""
 
     def entropy(z, target):
         return jax.nn.logsumexp(z) - z @ target
