@@ -36,8 +36,10 @@ LEARNS = {
     "quantum-dipole": [("lm:batch=16", 5, 1, 0.9)],
     "heat": [("physical:batch=8", 8, 1, 0.6)],
     "sine-map": [("physical", 5, 1, 0.5), ("supervised", 5, 1, 0.5)],
+    "conductivity": [("physical", 1, 1, 0.4), ("supervised", 1, 1, 0.4)],
+    "cart-pole": [("half-inverse", 1, 1, 0.5)],
 }
-BY_X = ("sine-map", "heat")
+BY_X = ("sine-map", "heat", "conductivity")
 CASES = [(name, *case) for name, cases in LEARNS.items() for case in cases]
 
 

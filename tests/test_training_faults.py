@@ -25,7 +25,7 @@ from physgrad.train import course
 from physgrad.train.course import train_all
 from physgrad.train.experiment import Experiment, Sample
 from physgrad.train.experiments import MAKERS
-from physgrad.train.methods import FirstOrder, Plain, ThroughPhysics
+from physgrad.train.methods import FirstOrder, Physical, Plain, ThroughPhysics, TowardsX
 from physgrad.train.networks import mlp
 from physgrad.train.training import Budget, Training
 from physgrad.training_names import parse_methods
@@ -301,6 +301,9 @@ def descent(rate=0.5) -> FirstOrder:
     return FirstOrder(Plain(), optax.sgd(rate))
 
 
+TOWARDS = TowardsX(pg.train.levenberg_marquardt)
+
+
 def at(place: int, value: float, other: float = 1.0):
     """A target for one sample, and another for all others."""
     return lambda numbers: jnp.where(numbers == place, value, other)[:, None]
@@ -374,6 +377,26 @@ def test_steps_that_are_rejected_are_counted():
     fine = small_experiment(at(0, 1.0), square)
     _, outcome = counted(fine, pg.train.half_inverse)
     assert not outcome.without_step and "skipped_batches" not in outcome.document()
+
+
+@pytest.mark.parametrize("method", [FirstOrder(Physical(), optax.sgd(0.5)), TOWARDS])
+def test_samples_without_a_point_to_lead_to_are_counted(method):
+    """z = x^2 has no x for a target below zero: such a sample has no weight."""
+
+    def simulator(sample):
+        return pg.Simulator(lambda x: x**2, pg.AnalyticInverse(jnp.sqrt))
+
+    experiment = small_experiment(lambda n: jnp.where(n % 4, 4.0, -9.0)[:, None], None)
+    experiment = dataclasses.replace(
+        experiment, simulator=simulator, network=lambda key: Bias(jnp.ones(1))
+    )
+    training = Training(experiment, method, 32, 0)
+    for _ in training.run(Budget(epochs=30)):
+        pass
+    outcome = course._outcome(NAMED, training, None)
+    assert (outcome.without_point, outcome.held_out) == (16, 64)
+    assert outcome.document()["without_point"] == 16
+    assert training.params.x == pytest.approx(2.0, rel=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -324,6 +324,11 @@ def _remarks(outcome: Outcome) -> list[str]:
         f"{count:,} of {outcome.batches:,} batches {why}: {WITHOUT_STEP[why]}"
         for why, count in outcome.without_step.items()
     ]
+    if outcome.without_point:
+        lines.append(
+            f"{outcome.without_point:,} of {outcome.held_out:,} validation samples "
+            "have no x+: their inverse fails, or there is no Newton step in z"
+        )
     if outcome.message:
         lines.append(f"{outcome.result}: {outcome.message}")
     return lines

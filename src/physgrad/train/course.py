@@ -44,6 +44,10 @@ class Outcome:
     """Seen so far."""
     without_step: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Batches that were no step: "skipped", not finite, and "rejected", no fall."""
+    without_point: int = 0
+    """Samples of the validation for which the method had no x+ to lead to."""
+    held_out: int = 0
+    """All samples of the validation."""
     unsaved: str = ""
     """Why the network could not be saved; empty where it was, or need not be."""
 
@@ -60,6 +64,7 @@ class Outcome:
             **last,
             "compile_seconds": self.compile_seconds,
             **{f"{why}_batches": n for why, n in self.without_step.items()},
+            **({"without_point": self.without_point} if self.without_point else {}),
             "result": self.result,
             "message": self.message,
             "history": [dataclasses.asdict(point) for point in self.history],
@@ -126,6 +131,8 @@ def _outcome(named: Named, training: Training, keeper: _Keeper | None) -> Outcom
         training.shown(),
         training.epochs * training.batches,
         {why: int(count) for why, count in counts.items() if count},
+        training.without_point(),
+        training.experiment.held_out,
         "" if keeper is None else keeper.failed,
     )
 

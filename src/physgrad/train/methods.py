@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from physgrad.inverses.flat import Scalar
 from physgrad.inverses.settings import describe
 from physgrad.objective.losses import SquaredLoss
 from physgrad.train.experiment import Experiment, Sample, of_each
-from physgrad.train.physical_loss import physical_loss
+from physgrad.train.physical_loss import Pulled, physical_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +59,21 @@ class TrainingMethod(eqx.Module):
     ) -> tuple[PyTree, Any]:
         """The parameters after one batch, and what it remembers."""
 
+    def leads(
+        self, trainee: Trainee, params: PyTree, sample: Sample
+    ) -> Bool[Array, ""] | None:
+        """Whether there is an x+ for a sample; None where the method needs none."""
+        return None
+
 
 class Judge(eqx.Module):
     """What a first-order method descends on, of one sample."""
+
+    def leads(
+        self, trainee: Trainee, params: PyTree, sample: Sample
+    ) -> Bool[Array, ""] | None:
+        """Whether there is an x+ for a sample; None where none is needed."""
+        return None
 
     @abc.abstractmethod
     def __call__(self, trainee: Trainee, params: PyTree, sample: Sample) -> Scalar:
@@ -92,6 +104,16 @@ class Physical(Judge):
         simulator, loss = trainee.experiment.simulator(sample), trainee.experiment.loss
         metric = self.metric or None
         return physical_loss(simulator, loss, None, self.step_size, metric)
+
+    def pulled(self, trainee: Trainee, params: PyTree, sample: Sample) -> Pulled:
+        """The x+ of one sample."""
+        x, asked = trainee.x(params, sample.inputs), trainee.experiment.asked(sample)
+        return self.of(trainee, sample).pull_back(x, asked)
+
+    def leads(
+        self, trainee: Trainee, params: PyTree, sample: Sample
+    ) -> Bool[Array, ""] | None:
+        return self.pulled(trainee, params, sample).ok
 
 
 class Supervised(Judge):
@@ -125,6 +147,11 @@ class FirstOrder(TrainingMethod):
 
         updates, state = self.optimizer.update(jax.grad(mean)(params), state, params)
         return jax.tree.map(jnp.add, params, updates), state
+
+    def leads(
+        self, trainee: Trainee, params: PyTree, sample: Sample
+    ) -> Bool[Array, ""] | None:
+        return self.judge.leads(trainee, params, sample)
 
 
 class ThroughPhysics(TrainingMethod):
@@ -160,12 +187,8 @@ class TowardsX(TrainingMethod):
         self, trainee: Trainee, params: PyTree, state: Any, samples: Sample
     ) -> tuple[PyTree, Any]:
         def pulled(sample: Sample) -> SquaredLoss:
-            x, asked = (
-                trainee.x(params, sample.inputs),
-                trainee.experiment.asked(sample),
-            )
-            found = self.physical.of(trainee, sample).pull_back(x, asked)
-            ok = jax.tree.map(lambda v: found.ok.astype(v.dtype), x)
+            found = self.physical.pulled(trainee, params, sample)
+            ok = jax.tree.map(lambda v: found.ok.astype(v.dtype), found.x)
             return SquaredLoss(found.x, ok)  # a sample without x+ has no weight
 
         batch = {
@@ -175,3 +198,8 @@ class TowardsX(TrainingMethod):
         }
         updates, state = self.step().update(None, state, params, **batch)
         return jax.tree.map(jnp.add, params, updates), state
+
+    def leads(
+        self, trainee: Trainee, params: PyTree, sample: Sample
+    ) -> Bool[Array, ""] | None:
+        return self.physical.leads(trainee, params, sample)

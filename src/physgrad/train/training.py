@@ -261,6 +261,12 @@ class Training:
             None if solution is None else _in_rows(solution),
         )
 
+    def without_point(self) -> int:
+        """For how many samples of the validation the method has no x+ to lead to."""
+        led = of_each(partial(self.method.leads, self._trainee, self.params))
+        found = jax.jit(led)(self._held_out)
+        return 0 if found is None else int(jnp.sum(~found))
+
     def _worth(self, params: PyTree, samples: Sample) -> Worth:
         experiment = self.experiment
 
