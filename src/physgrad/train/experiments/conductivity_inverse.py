@@ -32,6 +32,10 @@ def conductivity_inverse() -> Experiment:
     its answer is log rho. u leaves one number of rho open: the physical gradient pulls
     to the nearest rho with that u, supervised training to the one that made it.
 
+    The step size should stay 1: the temperatures between two have a rho with poles. One
+    of u itself is not positive in six of a thousand samples, at the start, in one of
+    the cells where u' = 0: e^f heeds the pull, and stays positive.
+
     **Source:** Vogel, Computational Methods for Inverse Problems, 2002, chapter 6.
     """
     rod = conductivity(CELLS, source=SOURCE)
