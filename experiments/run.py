@@ -32,6 +32,15 @@ STUDIES = {
     "random_fields": "Three hundred random fields",
     "orbit_arm": "Orbits and arms from a thousand starts",
     "no_help": "Where it does not help",
+    "train_toy": "A network of two scales",
+    "train_linear": "Networks that push linear oscillators",
+    "train_nonlinear": "Networks that push nonlinear oscillators",
+    "train_sine_map": "Networks that invert a bent map",
+    "train_poisson": "Networks for Poisson's equation",
+    "train_heat": "Networks that see where the heat was",
+    "train_dipole": "Networks that steer a quantum particle",
+    "train_cart_pole": "A controller in each step of a rollout",
+    "train_conductivity": "Networks that read a conductivity",
 }
 
 

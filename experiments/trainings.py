@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from physgrad.train.named_methods import named_method
 from physgrad.train.training import Budget, Point, Training
 from physgrad.training_names import parse_methods
 
+OURS = ("half-inverse", "lm", "physical", "physical-lm")
 Results = Mapping[str, Mapping[str, Any]]
 Build = Callable[[bool], Experiment]
 """The experiment, small when quick."""
@@ -98,9 +99,21 @@ class Plan:
         }
 
     def median(self, results: Results, label: str, kind: str) -> float:
-        """Of the last values of a kind, over all seeds."""
+        """Of the last values of a kind, over all seeds; infinite for NaN."""
         _, found = self.chosen(results)[label]
-        return float(np.median([one["last"][kind] for one in found]))
+        values = [one["last"][kind] for one in found]
+        return float(np.median(np.nan_to_num(values, nan=np.inf)))
+
+    def best(self, results: Results, labels: Sequence[str], *kinds: str) -> float:
+        """The lowest of the largest of some kinds of medians, of some methods."""
+        return min(
+            max(self.median(results, label, kind) for kind in kinds) for label in labels
+        )
+
+    def seeds_of(self, results: Results, label: str) -> str:
+        """How many seeds a median rests on."""
+        count = len(self.chosen(results)[label][1])
+        return "one seed" if count == 1 else f"the median of {count} seeds"
 
     def _value(self, found: Mapping[str, Any]) -> float:
         value = found["way"][-1][-1]
