@@ -13,7 +13,7 @@ from trainings import Budget, Plan, Results
 
 from physgrad.train.experiments.sine_map_inversion import sine_map_inversion
 
-STRETCHED, EVEN = "", ", xi = 1"
+EVEN = ", xi = 1"
 RATES = ("1e-3", "3e-4", "3e-3")
 
 PLAN = Plan(

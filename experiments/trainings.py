@@ -67,36 +67,40 @@ class Plan:
         if quick:
             experiment, batch = _small(experiment), min(batch, 16)
         training = Training(experiment, named_method(named), batch, seed)
-        for _ in training.run(Budget(1.0, 3) if quick else self.budget):
-            pass
+        for budget in self._budgets(quick):
+            for _ in training.run(budget):
+                pass
         return {
             "last": dataclasses.asdict(training.history[-1]),
             "result": str(training.result),
             "message": training.message,
             "compile_seconds": training.compile_seconds,
-            "way": [
-                [p.seconds, p.epochs, _worth(p, self.by_x)] for p in training.history
-            ],
+            "way": [[p.seconds, _worth(p, self.by_x)] for p in training.history],
         }
+
+    def _budgets(self, quick: bool) -> list[Budget]:
+        """One after the other: a training looks at what it has reached after each."""
+        if quick:
+            return [Budget(1.0, 3)]
+        if self.budget.epochs is None:
+            return [self.budget]
+        return [Budget(epochs=n + 1) for n in range(self.budget.epochs)]
 
     def chosen(
         self, results: Results
     ) -> dict[str, tuple[str, list[Mapping[str, Any]]]]:
         """Label to the best of its methods, by the first seed, and all it has found."""
-        return {
-            label: (
-                best := min(
-                    (text for text in texts if _key(label, text, 0) in results),
-                    key=lambda text: self._value(results[_key(label, text, 0)]),
-                ),
-                [
-                    v
-                    for k, v in results.items()
-                    if k.startswith(f"{label}: {best}, seed")
-                ],
-            )
-            for label, texts in self.methods.items()
-        }
+        chosen = {}
+        for label, texts in self.methods.items():
+            ends = {
+                text: self._value(results[key])
+                for text in texts
+                if (key := _key(label, text, 0)) in results
+            }
+            best = min(ends, key=ends.__getitem__)
+            keys = [_key(label, best, seed) for seed in range(self.seeds)]
+            chosen[label] = best, [results[key] for key in keys if key in results]
+        return chosen
 
     def median(self, results: Results, label: str, kind: str) -> float:
         """Of the last values of a kind, over all seeds; infinite for NaN."""
@@ -177,7 +181,7 @@ class Plan:
         figure.set_size_inches(6.6, 4.2)
         for label, (_, found) in self.chosen(results).items():
             # the start has no place on a log axis
-            way = [(s, v) for s, _, v in found[0]["way"][1:] if v]
+            way = [(s, v) for s, v in found[0]["way"][1:] if v]
             line(
                 axes, label, *(zip(*way, strict=True) if way else ((), ())), marks=False
             )

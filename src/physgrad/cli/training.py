@@ -115,8 +115,9 @@ def train_command(
         print_text(_json(document) if as_json else _table(experiment, outcomes))
     if saved and not as_json:
         print_text(f"saved in {out}: {', '.join(saved)}")
-    for why in filter(None, (outcome.unsaved for outcome in outcomes.values())):
-        raise DiskError(f"cannot save the networks in {out} ({why})")
+    unsaved = [outcome.unsaved for outcome in outcomes.values() if outcome.unsaved]
+    if unsaved:
+        raise DiskError(f"cannot save the networks in {out} ({unsaved[0]})")
     good = any(o.result == "completed" for o in outcomes.values())
     return SUCCESS if good else NO_SUCCESS
 

@@ -58,7 +58,7 @@ def _draw(
             markerfacecolor="none" if look.hollow else look.color,
             label=key,
         )
-        if outcomes[key].result != "completed" and points:
+        if outcome.result != "completed" and points:
             # the run ended here, and why stands below the table
             ax.plot(*points[-1], "x", color=look.color, markersize=10, clip_on=False)
     ax.set_xscale("log")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,65 +24,73 @@ def training_samples(outcomes: Mapping[str, Outcome]) -> Figure:
 
     **Arguments:** `outcomes`: of the methods, by key.
     """
-    known = {key: o.shown for key, o in outcomes.items() if o.shown is not None}
-    first = next(iter(known.values()))
+    shown = {key: outcome.shown for key, outcome in outcomes.items()}
+    first = next(iter(shown.values()))
     fields = all(
         array.ndim == 3 and min(array.shape[1:]) >= SMALLEST_IMAGE
         for array in (first.x, first.z)
     )
     if fields:
-        return _images(known)
-    looks = styles({key: outcomes[key].words for key in known})
-    return _lines(known, looks)
+        return _images(shown)
+    return _lines(shown, styles({key: o.words for key, o in outcomes.items()}))
 
 
-def _images(known: Mapping[str, Shown]) -> Figure:
+def _images(shown: Mapping[str, Shown]) -> Figure:
     """A row for each sample: what was asked for, then what each method makes of it."""
-    first = next(iter(known.values()))
-    columns = [
-        column
+    first = next(iter(shown.values()))
+    blocks = {
+        space: {wanted: getattr(first, wanted)}
+        | {key: getattr(one, space) for key, one in shown.items()}
         for space, wanted in WANTED.items()
-        for column in [(f"{space}, {wanted}", getattr(first, wanted))]
-        + [(f"{space}, {key}", getattr(shown, space)) for key, shown in known.items()]
-        if column[1] is not None
+    }
+    columns = [
+        (space, name, array)
+        for space, block in blocks.items()
+        for name, array in block.items()
+        if array is not None
     ]
+    # the first of a space is what was asked for: networks that are far off may leave
+    # its range, and do not stretch it
+    ranges = {space: array for space, _, array in reversed(columns)}
     count = len(first.x)
     size = (IMAGE * len(columns), IMAGE * count + 0.3)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(count, len(columns), squeeze=False)
-    for row, sample in zip(panels, range(count), strict=True):
-        for ax, (title, arrays) in zip(row, columns, strict=True):
-            alike = [a[sample] for t, a in columns if t[0] == title[0]]
-            # those of what was asked for: a network that is far off may leave them
-            limits = float(np.nanmin(alike[0])), float(np.nanmax(alike[0]))
-            ax.imshow(arrays[sample], SEQUENTIAL, vmin=limits[0], vmax=limits[1])
+    for sample, row in enumerate(panels):
+        for ax, (space, name, array) in zip(row, columns, strict=True):
+            values = ranges[space][sample]
+            low, high = float(np.nanmin(values)), float(np.nanmax(values))
+            ax.imshow(array[sample], SEQUENTIAL, vmin=low, vmax=high)
             ax.set_axis_off()
-    for ax, (title, _) in zip(panels[0], columns, strict=True):
-        ax.set_title(title.replace(", ", "\n", 1), fontsize=8, parse_math=False)
+            if sample == 0:
+                ax.set_title(f"{space}\n{name}", fontsize=8, parse_math=False)
     return figure
 
 
-def _lines(known: Mapping[str, Shown], looks: Mapping[str, Style]) -> Figure:
+def _lines(shown: Mapping[str, Shown], looks: Mapping[str, Style]) -> Figure:
     """A row for each sample, x left, z right: entries in the order of the arrays."""
-    count = len(next(iter(known.values())).x)
+    first = next(iter(shown.values()))
+    count = len(first.x)
     size = (LINES[0] * len(WANTED), LINES[1] * count + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(count, len(WANTED), squeeze=False, sharex="col")
     for sample, row in enumerate(panels):
         for ax, (space, wanted) in zip(row, WANTED.items(), strict=True):
-            for key, shown in known.items():
-                _line(ax, getattr(shown, space)[sample], looks[key], key)
-            asked = getattr(next(iter(known.values())), wanted)
+            for key, one in shown.items():
+                _line(ax, getattr(one, space)[sample], looks[key], key)
+            asked = getattr(first, wanted)
             if asked is not None:
                 _asked(ax, np.ravel(asked[sample]))
             ax.spines[["top", "right"]].set_visible(False)
             ax.tick_params(labelsize=8)
+        row[0].set_ylabel(f"sample {sample}")
     for ax, space in zip(panels[-1], WANTED, strict=True):
         ax.set_xlabel(f"entry of {space}")
         ax.xaxis.get_major_locator().set_params(integer=True)
-    for sample, row in enumerate(panels):
-        row[0].set_ylabel(f"sample {sample}")
-    _legend(figure, list(panels[0]))
+    # of z, where there always is something that was asked for
+    handles, labels = panels[0, -1].get_legend_handles_labels()
+    place = {"loc": "outside upper center", "ncols": 6, "fontsize": 8}
+    figure.legend(handles, labels, frameon=False, **place)
     return figure
 
 
@@ -112,19 +120,4 @@ def _asked(ax: Axes, values: np.ndarray) -> None:
         markersize=16,
         color="black",
         label="asked",
-    )
-
-
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
-    known = {}
-    for ax in axes:
-        handles, labels = ax.get_legend_handles_labels()
-        known |= dict(zip(labels, handles, strict=True))
-    figure.legend(
-        list(known.values()),
-        list(known),
-        loc="outside upper center",
-        ncols=6,
-        fontsize=8,
-        frameon=False,
     )

@@ -38,17 +38,17 @@ class Outcome:
     compile_seconds: float
     result: str
     message: str
-    shown: Shown | None = None
+    shown: Shown
     """What the network makes of a few samples."""
-    batches: int = 0
+    batches: int
     """Seen so far."""
-    without_step: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """Batches that were no step: "skipped", not finite, and "rejected", no fall."""
-    without_point: int = 0
+    without_step: Mapping[str, int]
+    """Batches that were no step: "skipped", without one, and "rejected", no fall."""
+    without_point: int
     """Samples of the validation for which the method had no x+ to lead to."""
-    held_out: int = 0
+    held_out: int
     """All samples of the validation."""
-    unsaved: str = ""
+    unsaved: str
     """Why the network could not be saved; empty where it was, or need not be."""
 
     @property

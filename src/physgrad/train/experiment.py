@@ -61,13 +61,13 @@ class Experiment:
     z_metric: str = "newton"
     """B of damped and Gauss-Newton steps; "gradient" where the loss is not convex."""
 
-    def judge(self, sample: Sample) -> Callable[[PyTree], Float[Array, ""]]:
+    def loss_of(self, sample: Sample) -> Callable[[PyTree], Float[Array, ""]]:
         """L(., target) of one sample."""
         return judged(self.loss, sample.target, self.weight)
 
     def asked(self, sample: Sample) -> PyTree:
         """Its target, as `physical_loss` and steps of parameters take it."""
-        return sample.target if self.loss is not None else self.judge(sample)
+        return sample.target if self.loss is not None else self.loss_of(sample)
 
     def check_batch(self, size: int) -> None:
         """Refuse a batch without samples, or of more than are kept (`ValueError`)."""

@@ -37,7 +37,7 @@ class Trainee:
 
     def loss(self, params: PyTree, sample: Sample) -> Scalar:
         """L of one sample."""
-        return self.experiment.judge(sample)(self.z(params, sample))
+        return self.experiment.loss_of(sample)(self.z(params, sample))
 
 
 class TrainingMethod(eqx.Module):
@@ -66,7 +66,7 @@ class TrainingMethod(eqx.Module):
         return None
 
 
-class Judge(eqx.Module):
+class Criterion(eqx.Module):
     """What a first-order method descends on, of one sample."""
 
     def leads(
@@ -80,14 +80,14 @@ class Judge(eqx.Module):
         """A scalar whose gradient is wanted."""
 
 
-class Plain(Judge):
+class Plain(Criterion):
     """The loss itself."""
 
     def __call__(self, trainee: Trainee, params: PyTree, sample: Sample) -> Scalar:
         return trainee.loss(params, sample)
 
 
-class Physical(Judge):
+class Physical(Criterion):
     """The loss with the physical gradient."""
 
     step_size: float = 1.0
@@ -116,7 +116,7 @@ class Physical(Judge):
         return self.pulled(trainee, params, sample).ok
 
 
-class Supervised(Judge):
+class Supervised(Criterion):
     """|x - x*|^2 / 2, where the x that made the target is known."""
 
     def __call__(self, trainee: Trainee, params: PyTree, sample: Sample) -> Scalar:
@@ -132,7 +132,7 @@ class FirstOrder(TrainingMethod):
     """An Optax transformation of the gradient of a mean over the batch."""
 
     pace: ClassVar[int] = 100
-    judge: Judge
+    criterion: Criterion
     optimizer: Any = eqx.field(static=True)
 
     def init(self, trainee: Trainee, params: PyTree) -> Any:
@@ -142,7 +142,7 @@ class FirstOrder(TrainingMethod):
         self, trainee: Trainee, params: PyTree, state: Any, samples: Sample
     ) -> tuple[PyTree, Any]:
         def mean(params: PyTree) -> Scalar:
-            each = of_each(lambda sample: self.judge(trainee, params, sample))
+            each = of_each(lambda sample: self.criterion(trainee, params, sample))
             return jnp.mean(each(samples))
 
         updates, state = self.optimizer.update(jax.grad(mean)(params), state, params)
@@ -151,7 +151,7 @@ class FirstOrder(TrainingMethod):
     def leads(
         self, trainee: Trainee, params: PyTree, sample: Sample
     ) -> Bool[Array, ""] | None:
-        return self.judge.leads(trainee, params, sample)
+        return self.criterion.leads(trainee, params, sample)
 
 
 class ThroughPhysics(TrainingMethod):

@@ -10,8 +10,8 @@ from physgrad.names import Named
 from physgrad.results import MissingExtra
 from physgrad.train.experiment import Experiment
 from physgrad.train.methods import (
+    Criterion,
     FirstOrder,
-    Judge,
     Physical,
     Plain,
     Supervised,
@@ -32,8 +32,8 @@ def named_method(named: Named) -> TrainingMethod:
     return _MAKERS[named.name](**settings)
 
 
-def _adam(judge: Judge, learning_rate: float) -> TrainingMethod:
-    return FirstOrder(judge, _optax().adam(learning_rate))
+def _adam(criterion: Criterion, learning_rate: float) -> TrainingMethod:
+    return FirstOrder(criterion, _optax().adam(learning_rate))
 
 
 def _sgd(learning_rate: float, momentum: float) -> TrainingMethod:

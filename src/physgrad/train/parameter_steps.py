@@ -118,7 +118,10 @@ def spectral_step(
         optional(fraction("truncation"))(truncation),
         as_z_metric(metric),
     )
-    judge, steps = _judge(loss, reduction), whole("krylov_steps", 1)(krylov_steps)
+    batch_loss, steps = (
+        _batch_loss(loss, reduction),
+        whole("krylov_steps", 1)(krylov_steps),
+    )
 
     def init(params: PyTree) -> SpectralState:
         flatten(params, "params")
@@ -127,7 +130,7 @@ def spectral_step(
     def update(
         updates: PyTree, state: SpectralState, params: PyTree = None, **batch: Any
     ) -> tuple[PyTree, SpectralState]:
-        flat, samples = judge.batch(params, batch)
+        flat, samples = batch_loss.batch(params, batch)
         power, step_size, part, metric = in_precision(settings, flat.dtype)
         model = samples.model(flat, metric, steps)
         step = step_size * model.solve(Power(-power), part)
@@ -250,7 +253,10 @@ def levenberg_marquardt(
     **Source:** Nielsen, "Damping parameter in Marquardt's method", 1999.
     """
     start, z_metric = positive("damping")(damping), as_z_metric(metric)
-    judge, steps = _judge(loss, reduction), whole("krylov_steps", 1)(krylov_steps)
+    batch_loss, steps = (
+        _batch_loss(loss, reduction),
+        whole("krylov_steps", 1)(krylov_steps),
+    )
 
     def init(params: PyTree) -> DampedState:
         flat, _ = flatten(params, "params")
@@ -261,7 +267,7 @@ def levenberg_marquardt(
     def update(
         updates: PyTree, state: DampedState, params: PyTree = None, **batch: Any
     ) -> tuple[PyTree, DampedState]:
-        flat, samples = judge.batch(params, batch)
+        flat, samples = batch_loss.batch(params, batch)
         model = samples.model(flat, in_precision(z_metric, flat.dtype), steps)
         step = model.solve(Damped(state.damping * model.curvature()), None)
         fall = model.value - samples.value(flat + step)
@@ -279,7 +285,7 @@ def levenberg_marquardt(
     return _transformation(init, update)
 
 
-class _Judge(NamedTuple):
+class _BatchLoss(NamedTuple):
     """What the loss of a batch is."""
 
     loss: Callable | None
@@ -307,10 +313,10 @@ class _Judge(NamedTuple):
         return flat, samples
 
 
-def _judge(loss: Any, reduction: Any) -> _Judge:
+def _batch_loss(loss: Any, reduction: Any) -> _BatchLoss:
     if reduction not in (MEAN, SUM):
         raise ValueError(f"reduction must be 'mean' or 'sum', got {brief(reduction)}")
-    return _Judge(as_loss(loss), reduction)
+    return _BatchLoss(as_loss(loss), reduction)
 
 
 _BATCH = ("output", "inputs", "targets")

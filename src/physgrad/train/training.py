@@ -213,7 +213,7 @@ class Training:
 
     def _seen(self, params: PyTree, sample: Sample) -> tuple[Array, PyTree]:
         """L of a sample, and its derivative with respect to x."""
-        loss = self.experiment.judge(sample)
+        loss = self.experiment.loss_of(sample)
         physics = self.experiment.simulator(sample)
         x = self._trainee.x(params, sample.inputs)
         return jax.value_and_grad(lambda x: loss(physics(x)))(x)
@@ -276,7 +276,7 @@ class Training:
             error = None
             if experiment.x_error is not None:
                 error = experiment.x_error(x, sample)
-            return Worth(experiment.judge(sample)(z), error, x, z)
+            return Worth(experiment.loss_of(sample)(z), error, x, z)
 
         each = of_each(one)(samples)
         few = jax.tree.map(lambda v: v[:SHOWN], (each.x, each.z))
