@@ -207,7 +207,7 @@ def test_a_loss_that_is_not_finite_of_finite_parameters_is_named():
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    for seed, words in ((0, None), (1, "differs in seed 0 there, 1 here")):
+    for seed, words in ((0, None), (1, "seed 0; got two-scale-toy, seed 1")):
         methods = parse_methods(["lm"], "two-scale-toy")
         if words is None:
             train_all("two-scale-toy", methods, Budget(epochs=1), seed, folder=tmp_path)

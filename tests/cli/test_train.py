@@ -47,13 +47,33 @@ def test_it_goes_on_with_resume_and_begins_anew_with_force(here, tmp_path):
     code, out, _ = here(*words, "--epochs", "1", "--force")
     assert (code, json.loads(out)["methods"]["adam"]["epochs"]) == (0, 1)
     code, _, err = here(*words, "--epochs", "2", "--resume", "--seed", "7")
-    assert (code, "differs in seed 0 there, 7 here" in err) == (2, True)
+    assert (code, "is of another run: two-scale-toy, seed 0" in err) == (2, True)
+
+
+def test_it_goes_on_with_all_of_the_methods_that_it_had(here, tmp_path):
+    folder = str(tmp_path / "out")
+    words = ("train", "two-scale-toy", "--json", "--out", folder, "--epochs")
+    two = ("--method", "lm:batch=16", "--method", "adam")
+    code, out, err = here(*words, "1", "--resume", *two)
+    assert (code, "nothing to resume in " in err) == (0, True)
+    code, out, _ = here(*words, "2", "--resume")
+    methods = json.loads(out)["methods"]
+    assert {name: m["epochs"] for name, m in methods.items()} == {"adam": 2, "lm": 2}
+    code, out, err = here(*words, "2", "--resume", "--method", "adam")
+    assert (code, "lm:damping=0.001,batch=16, too: name that method" in err) == (
+        2,
+        True,
+    )
+    code, out, _ = here(*words, "2", "--resume", *two, "--method", "sgd")
+    assert (code, list(json.loads(out)["methods"])) == (0, ["lm", "adam", "sgd"])
+    code, out, _ = here(*[w for w in words if w != "--json"], "2", "--resume")
+    assert (code, out.count("not trained on, since it has had ")) == (0, 3)
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ("train", 2, "missing argument"),
+        ("train", 2, "name an experiment: two-scale-toy, linear-oscillators"),
         ("train linear-oscilators", 2, "did you mean 'linear-oscillators'"),
         ("train two-scale-toy --method adm", 2, "did you mean 'adam'"),
         ("train two-scale-toy --method adam:rate=1", 2, "unknown key 'rate'"),

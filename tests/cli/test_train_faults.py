@@ -120,7 +120,7 @@ def test_a_checkpoint_of_another_experiment_is_wrong_use(here, out):
     words = ("train", "sine-map", *WORDS[2:], "--epochs", "2", "--resume")
     code, _, err = here(*words, "--out", str(out))
     assert (code, err.count("\n")) == (2, 1)
-    assert "differs in experiment two-scale-toy there, sine-map here" in err
+    assert "two-scale-toy, seed 0; got sine-map, seed 0: name another folder" in err
 
 
 def test_places_that_cannot_be_used_are_refused_before_the_training(here, tmp_path):
@@ -200,7 +200,7 @@ def test_an_interrupt_ends_it_and_it_goes_on(number, tmp_path):
         assert process.stderr.readline().startswith("lm: ")
         process.send_signal(number)
         assert process.wait(10) == 128 + number
-        assert "interrupted" in process.stderr.read()
+        assert "interrupted; the same command with --resume" in process.stderr.read()
     ended = subprocess.run(
         [*command, "--epochs", "1", "--resume", "--json"],
         capture_output=True,

@@ -24,7 +24,7 @@ def outcome(shape, losses=(1.0, 0.5, 0.1), result="completed", known=True) -> Ou
         Point(n, 10 * n, 0.1 * n, loss, loss, loss if known else None)
         for n, loss in enumerate(losses)
     )
-    return Outcome("adam", history, 1.0, result, "", shown, 30, {}, 0, 64, "")
+    return Outcome("adam", history, 1.0, result, "", shown, 0, 30, {}, 0, 64, "")
 
 
 def test_a_training_that_ended_early_is_marked_where_it_did():

@@ -62,8 +62,22 @@ def leave(number: int, _: Any) -> NoReturn:
     Python called when garbage is collected.
     """
     with contextlib.suppress(OSError):
-        os.write(2, b"physgrad: interrupted\n")
+        os.write(2, f"physgrad: interrupted{_way_on[-1]}\n".encode())
     os._exit(128 + number)
+
+
+_way_on = [""]
+"""How to go on after an interrupt; the last one holds."""
+
+
+@contextlib.contextmanager
+def resumable(way: str) -> Iterator[None]:
+    """An interrupt says how to go on, in ASCII."""
+    _way_on.append(f"; {way}")
+    try:
+        yield
+    finally:
+        _way_on.pop()
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from physgrad.cli.process import (
     DiskError,
     complain,
     print_text,
+    resumable,
     saving,
     uninterrupted,
     wrong_use,
@@ -54,7 +55,7 @@ def _usage() -> str:
     short_help="Train a network through physics, by several methods.",
     epilog="\b\n" + _usage().replace("\n\n", "\n\n\b\n"),
 )
-@click.argument("experiment")
+@click.argument("experiment", required=False, metavar="EXPERIMENT")
 @click.option(
     "--method",
     "methods",
@@ -80,7 +81,7 @@ def _usage() -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def train_command(
     *,
-    experiment: str,
+    experiment: str | None,
     methods: tuple[str, ...],
     seconds: str | None,
     epochs: str | None,
@@ -94,11 +95,14 @@ def train_command(
 
     All begin with the same network; samples that are kept are the same for all, new
     ones are drawn alike. Progress goes to stderr, a table to stdout. A training with
-    --out that was cut off, at whatever moment, goes on with --resume to the same bits.
+    --out that was cut off, at whatever moment, goes on with --resume to the same bits:
+    with the methods that it had, and others that are named beside them.
     """
+    if experiment is None:
+        raise click.UsageError(f"name an experiment: {', '.join(EXPERIMENTS)}")
     with wrong_use(ValueError):
         card = experiment_card(experiment)
-        named = parse_methods(methods or card.methods, experiment)
+        parse_methods(methods, experiment)  # what is wrong is told before all else
         budget = _budget(seconds, epochs, card.seconds)
         number_of_seed = whole_number(seed, "--seed")
         if number_of_seed >= MOST_SEED:
@@ -106,6 +110,9 @@ def train_command(
     folder = None if out is None else _folder(out, resume, force)
     if folder is None and (resume or force):
         raise click.UsageError("--resume and --force need a folder: add --out DIR")
+    held = _held_methods(folder) if folder is not None and resume else []
+    with wrong_use(ValueError):
+        named = parse_methods(methods or held or card.methods, experiment)
     outcomes = _train(experiment, named, budget, number_of_seed, folder)
     document = _document(experiment, number_of_seed, outcomes)
     try:
@@ -161,6 +168,17 @@ def _folder(out: str, resume: bool, force: bool) -> Path:
     return folder
 
 
+def _held_methods(folder: Path) -> list[str]:
+    """What a training that goes on is of: of the methods that were trained before."""
+    from physgrad.train.course import held_methods
+
+    held = held_methods(folder)
+    if not held:
+        complain(f"warning: nothing to resume in {folder}: the training begins")
+    known = list(METHODS)
+    return sorted(held, key=lambda words: known.index(words.partition(":")[0]))
+
+
 def _forget(folder: Path) -> None:
     """Remove the checkpoints of an older training, and nothing else."""
     import shutil
@@ -197,7 +215,13 @@ def _train(
         from physgrad.train.course import train_all
     from physgrad.train.training import Budget
 
-    with wrong_use(ValueError, MissingExtra), _checkpoints(), _disk(str(folder)):
+    way = "the same command with --resume goes on" if folder else "nothing was saved"
+    with (
+        wrong_use(ValueError, MissingExtra),
+        _checkpoints(),
+        _disk(str(folder)),
+        resumable(way),
+    ):
         return train_all(
             experiment,
             named,
@@ -218,26 +242,28 @@ def _checkpoints() -> Iterator[None]:
 
 
 def _watcher(budget: Mapping[str, Any]) -> Callable[[str, Point], None]:
-    """Tells stderr of each new point: on a terminal in one line that changes."""
+    """Tells stderr of each new point: on a terminal in one line that changes, else each
+    tenth of the way."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    last: list[str] = []
+    last: list[tuple[str, int]] = [("", 0)]
 
     def watch(key: str, point: Point) -> None:
         whole = budget.get("seconds") or budget.get("epochs") or 1
         done = point.seconds if "seconds" in budget else point.epochs
-        error = "" if point.x_error is None else f", x {point.x_error:.2e}"
+        error = "" if point.x_error is None else f", error in x {point.x_error:.2e}"
+        epoch = f", epoch {point.epochs}" if "epochs" in budget else ""
         line = (
-            f"{key}: {done / whole:4.0%}, {point.seconds:.1f} s, epoch {point.epochs}, "
+            f"{key}: {done / whole:4.0%}, {point.seconds:.1f} s{epoch}, "
             f"loss {point.validation_loss:.2e}{error}"
         )
         if console.is_terminal:
             end = "\n" if done >= whole else "\r"
             console.print(line.ljust(console.width - 1), end=end, soft_wrap=True)
-        elif done >= whole or last != [key]:
+        elif (tenth := (key, int(10 * done / whole))) != last[-1]:
             console.print(line, soft_wrap=True)
-            last[:] = [key]
+            last.append(tenth)
 
     return watch
 
@@ -325,6 +351,11 @@ def _remarks(outcome: Outcome) -> list[str]:
         f"{count:,} of {outcome.batches:,} batches {why}: {WITHOUT_STEP[why]}"
         for why, count in outcome.without_step.items()
     ]
+    if outcome.epochs_before == outcome.last.epochs > 0:
+        lines.append(
+            f"not trained on, since it has had {outcome.last.seconds:.1f} s, "
+            f"{outcome.last.epochs:,} epochs"
+        )
     if outcome.without_point:
         lines.append(
             f"{outcome.without_point:,} of {outcome.held_out:,} validation samples "

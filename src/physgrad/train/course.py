@@ -18,6 +18,7 @@ from physgrad.inverses.notes import note
 from physgrad.loop.saves import Saves, locked_folder
 from physgrad.names import Named, package_version
 from physgrad.results import CheckpointError, Result
+from physgrad.storage import from_json
 from physgrad.train.experiment import Experiment
 from physgrad.train.experiments import named_experiment
 from physgrad.train.named_methods import named_method
@@ -26,6 +27,7 @@ from physgrad.train.training import Budget, Point, Shown, Training
 # Seconds from one save to the next.
 PERIOD = 5.0
 KIND, METHOD = "training-state", "method-"
+KEYS = ("experiment", "seed", "method")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Outcome:
     message: str
     shown: Shown
     """What the network makes of a few samples."""
+    epochs_before: int
+    """Those of an earlier run that this one has gone on with."""
     batches: int
     """Seen so far."""
     without_step: Mapping[str, int]
@@ -88,7 +92,8 @@ def train_all(
     - `methods`: key to method, as `parse_methods` reads them.
     - `budget`: for each.
     - `seed`: of network and data.
-    - `folder`: where to save; what is there is gone on with.
+    - `folder`: where to save; what is there is gone on with, and must be of the same
+        experiment and seed, and of no other methods.
     - `watch`: is told the key and each new point.
 
     **Raises:** `ValueError` for settings that do not fit; `CheckpointError` for saves
@@ -101,6 +106,7 @@ def train_all(
     with _checkpoints(folder) as place:
         keepers = {}
         if place is not None:
+            _check_held(place, experiment, seed, methods)
             for key, named in methods.items():
                 identity = _identity(made, named, seed)
                 keepers[key] = _Keeper(place / _name(named.words), identity)
@@ -109,6 +115,7 @@ def train_all(
             training, keeper = Training(made, method, batch, seed), keepers.get(key)
             if keeper is not None:
                 keeper.restore(training)
+            before = training.epochs
             for point in training.run(budget):
                 if watch is not None and point is not None:
                     watch(key, point)
@@ -116,11 +123,53 @@ def train_all(
                     keeper.save(training, now=False)
             if keeper is not None:
                 keeper.save(training, now=True)
-            outcomes[key] = _outcome(named, training, keeper)
+            outcomes[key] = _outcome(named, training, keeper, before)
     return outcomes
 
 
-def _outcome(named: Named, training: Training, keeper: _Keeper | None) -> Outcome:
+def held_methods(folder: Path) -> list[str]:
+    """Methods with checkpoints in the folder of a training, for `parse_methods`."""
+    return sorted(_text(held["method"]) for held in _held(folder / "checkpoints"))
+
+
+def _text(words: str) -> str:
+    """NAME:key=value,... of NAME(key=value, ...)."""
+    name, _, settings = words.partition("(")
+    return f"{name}:{settings.removesuffix(')').replace(', ', ',')}".removesuffix(":")
+
+
+def _held(place: Path) -> list[Mapping[str, str]]:
+    """What the checkpoints in a folder are of; those that cannot be read are left."""
+    found = {}
+    for path in place.glob(f"{METHOD}*/state-*/state.json"):
+        with contextlib.suppress(OSError, CheckpointError, KeyError, TypeError):
+            identity = from_json(path.read_bytes(), name=str(path))["identity"]
+            found[path.parts[-3]] = {key: str(identity[key]) for key in KEYS}
+    return list(found.values())
+
+
+def _check_held(
+    place: Path, experiment: str, seed: int, methods: Mapping[str, Named]
+) -> None:
+    """Refuse a folder of another training, or of more methods than are named."""
+    words = {named.words for named in methods.values()}
+    for held in _held(place):
+        if (held["experiment"], held["seed"]) != (experiment, str(seed)):
+            raise CheckpointError(
+                f"{place.parent} is of another run: {held['experiment']}, seed "
+                f"{held['seed']}; got {experiment}, seed {seed}: name another folder"
+            )
+        if held["method"] not in words:
+            raise CheckpointError(
+                f"{place.parent} is of another run, which has "
+                f"{_text(held['method'])}, too: name that method as well, or another "
+                "folder"
+            )
+
+
+def _outcome(
+    named: Named, training: Training, keeper: _Keeper | None, before: int = 0
+) -> Outcome:
     counts = {why: getattr(training.state, why, 0) for why in ("skipped", "rejected")}
     return Outcome(
         named.words,
@@ -129,6 +178,7 @@ def _outcome(named: Named, training: Training, keeper: _Keeper | None) -> Outcom
         str(training.result),
         training.message,
         training.shown(),
+        before,
         training.epochs * training.batches,
         {why: int(count) for why, count in counts.items() if count},
         training.without_point(),
