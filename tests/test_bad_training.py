@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import warnings
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -312,3 +313,37 @@ def test_a_network_that_does_not_fit_its_simulator_is_named_before_it_trains():
     )
     with pytest.raises(ValueError, match=r"must have the shape \(24,\), got \(23,\)"):
         Training(short, FirstOrder(Plain(), optax.sgd(0.5)), 8, 0)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_function_of_the_whole_batch_is_told_that_it_sees_one_sample(name):
+    weights, inputs = jnp.ones((2, 2)), jnp.ones((3, 2))
+
+    def of_the_batch(weights, inputs):
+        return jnp.einsum("bi,oi->bo", inputs, weights)
+
+    step = STEPS[name]()
+    with pytest.raises(ValueError) as failure:
+        step.update(
+            None,
+            step.init(weights),
+            weights,
+            output=of_the_batch,
+            inputs=inputs,
+            targets=inputs,
+        )
+    assert "is called with one sample, whose inputs have the shape (2,)" in str(
+        failure.value.__notes__
+    )
+
+
+def test_what_is_no_parameter_is_told_how_to_be_left_out():
+    network = eqx.nn.MLP(2, 2, 4, 1, key=jax.random.key(0))
+    with pytest.raises(TypeError, match=r"got .*; equinox\.partition"):
+        pg.train.levenberg_marquardt().init(network)
+
+
+def test_an_objective_is_no_simulator():
+    objective = pg.Objective(jnp.exp, lambda z: jnp.sum(z**2))
+    with pytest.raises(TypeError, match="got an Objective: give its simulator"):
+        pg.physical_loss(objective)

@@ -97,6 +97,8 @@ def test_wrong_use_is_named():
         pg.LearnedInverse(network, polish=jnp.sqrt)
     with pytest.raises(ValueError, match="num_steps"):
         pg.train.fit_inverse(network, bent, uniform, key, 0)
+    with pytest.raises(TypeError, match=r"Optax transformation, .* 'adam'"):
+        pg.train.fit_inverse(network, bent, uniform, key, 3, optimizer="adam")
     with pytest.raises(RuntimeError, match="ends in NaN, from step 0 on"):
         pg.train.fit_inverse(network, lambda x: jnp.log(-(x**2)), uniform, key, 3)
     wrong = pg.LearnedInverse(lambda z: jnp.zeros(3))

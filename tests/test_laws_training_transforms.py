@@ -246,3 +246,30 @@ def test_large_networks_take_a_step_within_four_gib(step, hidden, count, least):
     params, peak, before, after = map(float, ended.stdout.split())
     assert params >= least and peak < 4 * 2**30
     assert np.isfinite(after) and after < before
+
+
+@pytest.mark.parametrize(
+    "make", [pg.train.half_inverse, pg.train.gauss_newton, pg.train.levenberg_marquardt]
+)
+def test_numbers_can_be_injected(make):
+    """As by `optax.inject_hyperparams`, which makes arrays of all of them."""
+    params, inputs, targets = setting(jnp.float32)
+    plain, injected = make(), optax.inject_hyperparams(make)()
+
+    @jax.jit
+    def stepped(state, params):
+        return injected.update(
+            params, state, params, output=network, inputs=inputs, targets=targets
+        )
+
+    expected, _ = plain.update(
+        None,
+        plain.init(params),
+        params,
+        output=network,
+        inputs=inputs,
+        targets=targets,
+    )
+    found, _ = stepped(injected.init(params), params)
+    one, other = (ravel_pytree(updates)[0] for updates in (found, expected))
+    assert relative(one, other) <= 1e-4

@@ -50,7 +50,7 @@ class SquaredLoss(eqx.Module):
         self.weight = arrays("weight", weight)
         if not jax.tree.leaves(self.target):
             raise ValueError(f"target must have entries, got {brief(target)}")
-        hint = "; leave data out with weight=0"
+        hint = "; to leave data out put any number there, and weight=0"
         check_values("target", self.target, lambda v: np.isfinite(v), "finite", hint)
         check_values(
             "weight",

@@ -154,7 +154,16 @@ class Batch(eqx.Module):
     def _shape(self, params: Flat) -> tuple[int, Callable]:
         """Entries of one z, and the way from a vector to the user's PyTree."""
         first = jax.tree.map(lambda leaf: leaf[0], self.inputs)
-        shapes = jax.eval_shape(self._z, params, first)
+        try:
+            shapes = jax.eval_shape(self._z, params, first)
+        except (TypeError, ValueError) as error:
+            seen = [jnp.shape(leaf) for leaf in jax.tree.leaves(first)]
+            error.add_note(
+                "output(params, inputs) is called with one sample, whose inputs have "
+                f"the shape {', '.join(map(str, seen))}: the first axis of inputs and "
+                "targets counts the samples"
+            )
+            raise
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         flat, unravel = flatten(zeros, "the output")
         if flat.dtype != params.dtype:

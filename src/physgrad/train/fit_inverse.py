@@ -13,7 +13,7 @@ from jaxtyping import Array, PyTree
 
 from physgrad.inverses.flat import Scalar, call_user
 from physgrad.inverses.learned import LearnedInverse
-from physgrad.inverses.settings import whole_number
+from physgrad.inverses.settings import brief, whole_number
 from physgrad.results import MissingExtra
 
 
@@ -40,8 +40,9 @@ def fit_inverse(
     - `num_steps`, `batch_size`: of the training.
     - `optimizer`: an Optax transformation; None for Adam with a learning rate of 1e-3.
 
-    **Raises:** `TypeError`, `ValueError` for counts that are not positive;
-    `RuntimeError` where the training ends in NaN; `MissingExtra` without Optax.
+    **Raises:** `TypeError`, `ValueError` for counts that are not positive, or an
+    optimizer that is none; `RuntimeError` where the training ends in NaN;
+    `MissingExtra` without Optax.
 
     >>> import equinox as eqx, jax, jax.numpy as jnp, physgrad as pg
     >>> network = eqx.nn.MLP(1, 1, 16, 1, key=jax.random.key(0))
@@ -62,6 +63,11 @@ def fit_inverse(
     steps = whole_number("num_steps", 1)(num_steps)
     count = whole_number("batch_size", 1)(batch_size)
     optimizer = optax.adam(1e-3) if optimizer is None else optimizer
+    if not hasattr(optimizer, "update"):
+        raise TypeError(
+            "optimizer must be an Optax transformation, such as optax.adam(1e-3), got "
+            f"{brief(optimizer)}"
+        )
     params, rest = eqx.partition(network, eqx.is_inexact_array)
 
     def loss(params: PyTree, key: Array) -> Scalar:

@@ -26,6 +26,7 @@ from physgrad.train.judged import as_loss
 # Of Krylov spaces, where the Jacobian is above 1 GiB.
 KRYLOV_STEPS = 64
 MEAN, SUM = "mean", "sum"
+ONLY_ARRAYS = "; equinox.partition(network, equinox.is_inexact_array) has them apart"
 
 
 class SpectralState(NamedTuple):
@@ -56,7 +57,7 @@ def spectral_step(
     metric: Any = "gradient",
     loss: Any = None,
     reduction: Any = MEAN,
-    krylov_steps: int = KRYLOV_STEPS,
+    krylov_steps: int | None = None,
 ) -> Any:
     """An Optax transformation by the singular values of J, any power of them.
 
@@ -91,11 +92,13 @@ def spectral_step(
         for the Hessian of the loss.
     - `loss`: L(z, target) of a sample; None for the sum of squares. For "newton" its
         Hessian must be positive definite: a batch where it is not is skipped, and
-        counted in the state. `NewtonMetric(damping=..., absolute=True)` has a step
-        everywhere.
+        counted in the state; "gradient" has a step everywhere.
     - `reduction`: "mean" or "sum" of the samples' losses. With B = I it decides how
         long the step is: with "sum" it is as many times longer as there are samples.
-    - `krylov_steps`: products with J and J^T each, where it is not built.
+    - `krylov_steps`: products with J and J^T each, where it is not built; None for 64.
+
+    Numbers may be those of `optax.inject_hyperparams`; a schedule of the step size goes
+    behind the step, as `optax.scale_by_schedule` in an `optax.chain`.
 
     **Raises:** `TypeError`, `ValueError` for wrong values or kinds of these;
     `MissingExtra` without Optax.
@@ -118,13 +121,10 @@ def spectral_step(
         optional(fraction("truncation"))(truncation),
         as_z_metric(metric),
     )
-    batch_loss, steps = (
-        _batch_loss(loss, reduction),
-        whole("krylov_steps", 1)(krylov_steps),
-    )
+    batch_loss, steps = _batch_loss(loss, reduction), _krylov_steps(krylov_steps)
 
     def init(params: PyTree) -> SpectralState:
-        flatten(params, "params")
+        flatten(params, "params", ONLY_ARRAYS)
         return SpectralState(jnp.zeros((), jnp.int32))
 
     def update(
@@ -148,7 +148,7 @@ def half_inverse(
     metric: Any = "gradient",
     loss: Any = None,
     reduction: Any = MEAN,
-    krylov_steps: int = KRYLOV_STEPS,
+    krylov_steps: int | None = None,
 ) -> Any:
     """Half-inverse gradients, dtheta = -step_size V S^-1/2 U^T dL/dz, for Optax.
 
@@ -186,7 +186,7 @@ def gauss_newton(
     metric: Any = "newton",
     loss: Any = None,
     reduction: Any = MEAN,
-    krylov_steps: int = KRYLOV_STEPS,
+    krylov_steps: int | None = None,
 ) -> Any:
     """Gauss-Newton's step of the parameters, dtheta = step_size (B^1/2 J)^+ B^1/2 dz.
 
@@ -223,7 +223,7 @@ def levenberg_marquardt(
     metric: Any = "newton",
     loss: Any = None,
     reduction: Any = MEAN,
-    krylov_steps: int = KRYLOV_STEPS,
+    krylov_steps: int | None = None,
 ) -> Any:
     """Levenberg and Marquardt's step of the parameters, for Optax.
 
@@ -253,13 +253,10 @@ def levenberg_marquardt(
     **Source:** Nielsen, "Damping parameter in Marquardt's method", 1999.
     """
     start, z_metric = positive("damping")(damping), as_z_metric(metric)
-    batch_loss, steps = (
-        _batch_loss(loss, reduction),
-        whole("krylov_steps", 1)(krylov_steps),
-    )
+    batch_loss, steps = _batch_loss(loss, reduction), _krylov_steps(krylov_steps)
 
     def init(params: PyTree) -> DampedState:
-        flat, _ = flatten(params, "params")
+        flat, _ = flatten(params, "params", ONLY_ARRAYS)
         now = jnp.asarray(start, flat.dtype)
         none = jnp.zeros((), jnp.int32)
         return DampedState(now, none, none, jnp.zeros_like(now))
@@ -305,12 +302,17 @@ class _BatchLoss(NamedTuple):
                 "output must be a function (params, inputs) -> z, got "
                 f"{brief(batch['output'])}"
             )
-        flat, unravel = flatten(params, "params")
+        flat, unravel = flatten(params, "params", ONLY_ARRAYS)
         inputs, targets = batch["inputs"], batch["targets"]
         count = _count(inputs, targets)
         weight = flat.dtype.type(1 / count if self.reduction == MEAN else 1.0)
         samples = Batch(batch["output"], inputs, targets, self.loss, weight, unravel)
         return flat, samples
+
+
+def _krylov_steps(value: Any) -> int:
+    # None is the default, since inject_hyperparams would make an array of a number
+    return KRYLOV_STEPS if value is None else whole("krylov_steps", 1)(value)
 
 
 def _batch_loss(loss: Any, reduction: Any) -> _BatchLoss:

@@ -37,7 +37,7 @@ class Pulled(eqx.Module):
     x: PyTree
     """x+, like x; x itself where `ok` is false."""
     result: Code
-    """A `Result` by its code."""
+    """A `Result` by its code: `Result.from_code(code)`, of one sample."""
 
     @property
     def ok(self) -> Bool[Array, "..."]:
@@ -133,8 +133,9 @@ def physical_loss(
     - `metric`: W. None or "x" for I, which makes x best; "z" for J^T B J, which makes z
         best, as the plain gradient does; a number between 0 and 1 for that part of
         "z"; a symmetric matrix; or a function (dx, x) -> W dx.
-    - `z_metric`: B, as `metric` of `PhysicalGradient`: "newton" for H_L,
-        `NewtonMetric(damping=..., absolute=True)` where that is not positive definite.
+    - `z_metric`: B, as `metric` of `PhysicalGradient`: "newton" for H_L; where that is
+        not positive definite, as of absolute values or Huber's loss far out, "gradient"
+        for I, which has a step everywhere.
 
     **Raises:** `TypeError`, `ValueError` for wrong values or kinds of these; when it is
     used, for a target that does not fit z.
@@ -149,6 +150,11 @@ def physical_loss(
     **Source:** Holl, Koltun, Thuerey, "Scale-invariant Learning by Physics Inversion",
     NeurIPS 2022, section 3.
     """
+    if isinstance(simulator, Objective):
+        raise TypeError(
+            "simulator must be a simulator or a function z = P(x), got an Objective: "
+            "give its simulator, and its loss as `loss`"
+        )
     return PhysicalLoss(
         as_simulator(simulator),
         as_loss(loss),
