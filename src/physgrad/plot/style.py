@@ -53,7 +53,7 @@ STYLES: Mapping[str, Style] = {
     "sgd": Style(PURPLE, ">", LONG_DASHED),
     "optax": Style(PURPLE, "P", DASH_DOT_DOTTED),
     "gauss-newton": Style(GREY, "X", DASHED),
-    "half-inverse": Style(GREY, "^"),
+    "half-inverse": Style(VERMILLION, "v"),
     "lm": Style(GREY, "p", DASH_DOTTED),
     "lbfgs": Style(GREY, "*", DOTTED),
     "optimistix": Style(GREY, "P", LONG_DASHED),
