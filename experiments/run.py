@@ -1,4 +1,4 @@
-"""Run the studies, each in a process of its own, and write what they found.
+"""Run the studies, each in a process on a core of its own, and write what they found.
 
 python experiments/run.py [--quick] [--only NAME] [--anew]
 
@@ -13,9 +13,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import queue
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from figures import save
@@ -51,41 +54,75 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few and small cases")
     parser.add_argument("--anew", action="store_true", help="forget what was found")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        _study(options.only, options.quick, options.anew)
+        _study(options.only, options.quick, options.anew, options.core)
         return 0
     names = [options.only] if options.only else list(STUDIES)
-    broken = [name for name in names if not _process(name, options)]
+    broken = _processes(names, options)
     if broken:
         print(f"BROKEN: {', '.join(broken)}", file=sys.stderr)
     return int(bool(broken))
 
 
-def _process(name: str, options: argparse.Namespace) -> bool:
+def _processes(names: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """Run as many studies at a time as there are cores; those that broke."""
+    free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    cores = _cores()
+    for core in cores:
+        free.put(core)
+
+    def ended_well(name: str) -> bool:
+        core = free.get()
+        try:
+            return _process(name, options, core)
+        finally:
+            free.put(core)
+
+    with ThreadPoolExecutor(len(cores)) as pool:
+        try:
+            well = list(pool.map(ended_well, names))
+        except KeyboardInterrupt:  # which those that run have got, too
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [name for name, fine in zip(names, well, strict=True) if not fine]
+
+
+def _cores() -> list[int] | list[None]:
+    """Those that are ours; one without a number where a process cannot be bound."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [None]
+    return sorted(os.sched_getaffinity(0))
+
+
+def _process(name: str, options: argparse.Namespace, core: int | None) -> bool:
     """Whether a study in a process of its own came to its end."""
     command = [sys.executable, __file__, "--inside", "--only", name]
     command += ["--quick"] * options.quick + ["--anew"] * options.anew
+    command += [] if core is None else ["--core", str(core)]
     environment = {**os.environ, **ONE_THREAD, "JAX_ENABLE_X64": "1"}
     return subprocess.run(command, env=environment).returncode == 0
 
 
-def _study(name: str, quick: bool, anew: bool) -> None:
+def _study(name: str, quick: bool, anew: bool, core: int | None = None) -> None:
     """Run the cases that are missing, and report."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     study = importlib.import_module(name)
     store = Store(name, quick, anew)
     cases = study.cases(quick)
-    print(f"## {STUDIES[name]}\n", flush=True)
     for number, (key, case) in enumerate(cases.items(), 1):
         if key in store:
             continue
         began = time.perf_counter()
         store[key] = study.run(**case)
         seconds = time.perf_counter() - began
-        print(f"{number}/{len(cases)} {key}: {seconds:.1f} s", file=sys.stderr)
+        place = f"{name} {number}/{len(cases)}"
+        print(f"{place} {key}: {seconds:.1f} s", file=sys.stderr, flush=True)
     found = {key: store[key] for key in cases}
     text, figure = study.report(found, quick), study.draw(found, quick)
-    print(text, flush=True)
+    print(f"## {STUDIES[name]}\n\n{text}", flush=True)
     if not quick:
         RESULTS.mkdir(parents=True, exist_ok=True)
         _, _, method = (study.__doc__ or "").partition("\n")

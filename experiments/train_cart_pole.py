@@ -14,7 +14,7 @@ PLAN = Plan(
     "cart-pole",
     {
         "adam": ("adam", "adam:learning_rate=1e-3"),
-        "sgd": ("sgd", "sgd:learning_rate=1e-2"),
+        "sgd": ("sgd",),
         "gauss-newton": ("gauss-newton",),
         "half-inverse": ("half-inverse",),
         "lm": ("lm",),

@@ -2,7 +2,7 @@
 
 A network 4-20-20-20-24 with tanh pushes one of two oscillators so that both end as they
 began, 4,096 samples, as many of validation; float64. Adam, half-inverse and LM with 3
-seeds, Adam and SGD at the best rate of a sweep with the first.
+seeds, Adam and the physical gradient at the best rate of a sweep with the first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PLAN = Plan(
     "linear-oscillators",
     {
         "adam": ("adam", "adam:learning_rate=3e-3", "adam:learning_rate=1e-2"),
-        "sgd": ("sgd:learning_rate=3e-2", "sgd"),
+        "sgd": ("sgd",),
         "gauss-newton": ("gauss-newton",),
         "half-inverse": ("half-inverse",),
         "lm": ("lm",),

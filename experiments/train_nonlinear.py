@@ -13,14 +13,14 @@ from trainings import OURS, Budget, Plan, Results
 PLAN = Plan(
     "nonlinear-oscillators",
     {
-        "adam": ("adam", "adam:learning_rate=1e-3", "adam:batch=128"),
+        "adam": ("adam", "adam:learning_rate=1e-3"),
         "sgd": ("sgd",),
         "gauss-newton": ("gauss-newton",),
         "half-inverse": ("half-inverse",),
         "lm": ("lm",),
         "physical": ("physical",),
         "physical, in z": ("physical:metric=1",),
-        "physical-lm": ("physical-lm:batch=8",),
+        "physical-lm": ("physical-lm",),
     },
     Budget(seconds=60.0),
     seeds=2,

@@ -60,6 +60,17 @@ class Plan:
 
     def run(self, label: str, method: str, seed: int, quick: bool) -> dict[str, Any]:
         """What one method reaches with one seed, and its way there."""
+        training = self.trained(label, method, seed, quick)
+        return {
+            "last": dataclasses.asdict(training.history[-1]),
+            "result": str(training.result),
+            "message": training.message,
+            "compile_seconds": training.compile_seconds,
+            "way": [[p.seconds, _worth(p, self.by_x)] for p in training.history],
+        }
+
+    def trained(self, label: str, method: str, seed: int, quick: bool) -> Training:
+        """A training at its end."""
         build = self.builds.get(label, self.builds.get(""))
         experiment = build(quick) if build else named_experiment(self.experiment)
         (named,) = parse_methods([method], self.experiment).values()
@@ -70,13 +81,7 @@ class Plan:
         for budget in self._budgets(quick):
             for _ in training.run(budget):
                 pass
-        return {
-            "last": dataclasses.asdict(training.history[-1]),
-            "result": str(training.result),
-            "message": training.message,
-            "compile_seconds": training.compile_seconds,
-            "way": [[p.seconds, _worth(p, self.by_x)] for p in training.history],
-        }
+        return training
 
     def _budgets(self, quick: bool) -> list[Budget]:
         """One after the other: a training looks at what it has reached after each."""
@@ -175,17 +180,26 @@ class Plan:
         return ", ".join(words) + (f" (best of {tried})" if tried > 1 else "")
 
     def draw(self, results: Results, quick: bool) -> Figure:
-        """What decides against seconds, of each method with the first seed."""
+        """What decides against what is equal, of each method with the first seed."""
         del quick
         figure, (axes,) = panels(1)
         figure.set_size_inches(6.6, 4.2)
+        by_time = self.budget.epochs is None
         for label, (_, found) in self.chosen(results).items():
             # the start has no place on a log axis
-            way = [(s, v) for s, v in found[0]["way"][1:] if v]
+            way = [
+                (seconds if by_time else batch, value)
+                for batch, (seconds, value) in enumerate(found[0]["way"])
+                if batch and value
+            ]
             line(
                 axes, label, *(zip(*way, strict=True) if way else ((), ())), marks=False
             )
-        axes.set(xscale="log", yscale="log", xlabel="seconds of training")
+        axes.set(
+            xscale="log",
+            yscale="log",
+            xlabel="seconds of training" if by_time else "batches",
+        )
         axes.set_ylabel("error in x" if self.by_x else "loss, validation")
         legend(figure, [axes])
         return figure

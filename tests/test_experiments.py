@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import time
 from pathlib import Path
 
 import orbit_arm
@@ -15,8 +17,6 @@ from physgrad.training_names import EXPERIMENTS, METHODS, parse_methods
 PAGES = Path(__file__).parents[1] / "docs" / "experiments"
 STUDIES = list(runner.STUDIES)
 TRAININGS = [name for name in STUDIES if name.startswith("train_")]
-# Their full runs, half an hour and more, have not been made yet.
-TO_BE_RUN = ("train_heat", "train_cart_pole")
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -50,7 +50,7 @@ def test_all_experiments_are_studied():
     assert {plan.experiment for plan in plans} == {*EXPERIMENTS}
 
 
-@pytest.mark.parametrize("name", [n for n in STUDIES if n not in TO_BE_RUN])
+@pytest.mark.parametrize("name", STUDIES)
 def test_each_study_has_a_page_with_what_its_last_run_wrote(name):
     page = (PAGES / f"{name}.md").read_text()
     assert f"results/{name}.md" in page and f"results/{name}.svg" in page
@@ -80,6 +80,23 @@ def test_a_study_that_was_cut_off_goes_on_where_it_was(tmp_path, monkeypatch, ca
     assert "Arm of 5 joints" in capsys.readouterr().out
     runner._study("orbit_arm", True, True)
     assert len(called) == 2 * len(orbit_arm.cases(True)) + 1
+
+
+def test_each_core_has_one_study_at_a_time(monkeypatch):
+    busy, ended = set(), []
+
+    def process(name, options, core):
+        assert core not in busy
+        busy.add(core)
+        time.sleep(0.01)
+        busy.remove(core)
+        ended.append(name)
+        return name != "mesh"
+
+    monkeypatch.setattr(runner, "_process", process)
+    monkeypatch.setattr(runner, "_cores", lambda: [3, 5])
+    assert runner._processes(STUDIES, argparse.Namespace()) == ["mesh"]
+    assert sorted(ended) == sorted(STUDIES)
 
 
 def test_the_best_of_several_starts_is_what_the_price_allows():
