@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -56,9 +57,12 @@ def test_it_goes_on_with_all_of_the_methods_that_it_had(here, tmp_path):
     two = ("--method", "lm:batch=16", "--method", "adam")
     code, out, err = here(*words, "1", "--resume", *two)
     assert (code, "nothing to resume in " in err) == (0, True)
+    # as if it had been cut off before the second one was saved
+    shutil.rmtree(next((tmp_path / "out" / "checkpoints").glob("method-*")))
     code, out, _ = here(*words, "2", "--resume")
     methods = json.loads(out)["methods"]
-    assert {name: m["epochs"] for name, m in methods.items()} == {"adam": 2, "lm": 2}
+    assert {name: m["epochs"] for name, m in methods.items()} == {"lm": 2, "adam": 2}
+    assert list(methods) == ["lm", "adam"]
     code, out, err = here(*words, "2", "--resume", "--method", "adam")
     assert (code, "lm:damping=0.001,batch=16, too: name that method" in err) == (
         2,

@@ -18,6 +18,7 @@ from command import environment, strict_json
 from physgrad.cli import training
 from physgrad.loop.saves import locked_folder
 from physgrad.storage import from_json
+from physgrad.train.plan import OURS
 
 WORDS = ("train", "two-scale-toy", "--method", "lm:batch=16")
 
@@ -134,7 +135,7 @@ def test_places_that_cannot_be_used_are_refused_before_the_training(here, tmp_pa
 
 
 def test_a_folder_in_use_is_refused(here, out):
-    with locked_folder(out / "checkpoints", ("method-",)):
+    with locked_folder(out / "checkpoints", OURS):
         words = ("--epochs", "2", "--resume", "--out", str(out))
         code, table, err = here(*WORDS, *words)
     assert (code, table, err.count("\n")) == (3, "", 1)
@@ -200,7 +201,9 @@ def test_an_interrupt_ends_it_and_it_goes_on(number, tmp_path):
         assert process.stderr.readline().startswith("lm: ")
         process.send_signal(number)
         assert process.wait(10) == 128 + number
-        assert "interrupted; the same command with --resume" in process.stderr.read()
+        assert (
+            "interrupted; --resume, and not --force, goes on" in process.stderr.read()
+        )
     ended = subprocess.run(
         [*command, "--epochs", "1", "--resume", "--json"],
         capture_output=True,

@@ -110,7 +110,9 @@ def train_command(
     folder = None if out is None else _folder(out, resume, force)
     if folder is None and (resume or force):
         raise click.UsageError("--resume and --force need a folder: add --out DIR")
-    held = _held_methods(folder) if folder is not None and resume else []
+    held: tuple[str, ...] = ()
+    if folder is not None and resume:
+        held = _held_methods(folder, experiment, number_of_seed)
     with wrong_use(ValueError):
         named = parse_methods(methods or held or card.methods, experiment)
     outcomes = _train(experiment, named, budget, number_of_seed, folder)
@@ -168,15 +170,18 @@ def _folder(out: str, resume: bool, force: bool) -> Path:
     return folder
 
 
-def _held_methods(folder: Path) -> list[str]:
-    """What a training that goes on is of: of the methods that were trained before."""
-    from physgrad.train.course import held_methods
+def _held_methods(folder: Path, experiment: str, seed: int) -> tuple[str, ...]:
+    """What a training that goes on is of: of the methods that it has."""
+    from physgrad.train.plan import Plan
 
-    held = held_methods(folder)
-    if not held:
-        complain(f"warning: nothing to resume in {folder}: the training begins")
-    known = list(METHODS)
-    return sorted(held, key=lambda words: known.index(words.partition(":")[0]))
+    place = folder / "checkpoints"
+    with _checkpoints(), _disk(str(folder)):
+        held = Plan.read(place)
+        if held is None:
+            complain(f"warning: nothing to resume in {folder}: the training begins")
+            return ()
+        held.check(experiment, seed, place)
+    return held.methods
 
 
 def _forget(folder: Path) -> None:
@@ -184,9 +189,10 @@ def _forget(folder: Path) -> None:
     import shutil
 
     from physgrad.loop.saves import locked_folder
+    from physgrad.train.plan import OURS
 
     if (folder / "checkpoints").exists():
-        with _disk(str(folder)), locked_folder(folder / "checkpoints", ("method-",)):
+        with _disk(str(folder)), locked_folder(folder / "checkpoints", OURS):
             shutil.rmtree(folder / "checkpoints")
 
 
@@ -215,7 +221,9 @@ def _train(
         from physgrad.train.course import train_all
     from physgrad.train.training import Budget
 
-    way = "the same command with --resume goes on" if folder else "nothing was saved"
+    way = "nothing was saved"
+    if folder is not None:
+        way = "--resume, and not --force, goes on"
     with (
         wrong_use(ValueError, MissingExtra),
         _checkpoints(),
@@ -351,7 +359,8 @@ def _remarks(outcome: Outcome) -> list[str]:
         f"{count:,} of {outcome.batches:,} batches {why}: {WITHOUT_STEP[why]}"
         for why, count in outcome.without_step.items()
     ]
-    if outcome.epochs_before == outcome.last.epochs > 0:
+    untouched = outcome.epochs_before == outcome.last.epochs > 0
+    if untouched and outcome.result == "completed":
         lines.append(
             f"not trained on, since it has had {outcome.last.seconds:.1f} s, "
             f"{outcome.last.epochs:,} epochs"

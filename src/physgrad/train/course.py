@@ -18,16 +18,15 @@ from physgrad.inverses.notes import note
 from physgrad.loop.saves import Saves, locked_folder
 from physgrad.names import Named, package_version
 from physgrad.results import CheckpointError, Result
-from physgrad.storage import from_json
 from physgrad.train.experiment import Experiment
 from physgrad.train.experiments import named_experiment
 from physgrad.train.named_methods import named_method
+from physgrad.train.plan import METHOD, OURS, Plan
 from physgrad.train.training import Budget, Point, Shown, Training
 
 # Seconds from one save to the next.
 PERIOD = 5.0
-KIND, METHOD = "training-state", "method-"
-KEYS = ("experiment", "seed", "method")
+KIND = "training-state"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +105,7 @@ def train_all(
     with _checkpoints(folder) as place:
         keepers = {}
         if place is not None:
-            _check_held(place, experiment, seed, methods)
+            Plan.of(experiment, seed, methods).keep(place)
             for key, named in methods.items():
                 identity = _identity(made, named, seed)
                 keepers[key] = _Keeper(place / _name(named.words), identity)
@@ -125,46 +124,6 @@ def train_all(
                 keeper.save(training, now=True)
             outcomes[key] = _outcome(named, training, keeper, before)
     return outcomes
-
-
-def held_methods(folder: Path) -> list[str]:
-    """Methods with checkpoints in the folder of a training, for `parse_methods`."""
-    return sorted(_text(held["method"]) for held in _held(folder / "checkpoints"))
-
-
-def _text(words: str) -> str:
-    """NAME:key=value,... of NAME(key=value, ...)."""
-    name, _, settings = words.partition("(")
-    return f"{name}:{settings.removesuffix(')').replace(', ', ',')}".removesuffix(":")
-
-
-def _held(place: Path) -> list[Mapping[str, str]]:
-    """What the checkpoints in a folder are of; those that cannot be read are left."""
-    found = {}
-    for path in place.glob(f"{METHOD}*/state-*/state.json"):
-        with contextlib.suppress(OSError, CheckpointError, KeyError, TypeError):
-            identity = from_json(path.read_bytes(), name=str(path))["identity"]
-            found[path.parts[-3]] = {key: str(identity[key]) for key in KEYS}
-    return list(found.values())
-
-
-def _check_held(
-    place: Path, experiment: str, seed: int, methods: Mapping[str, Named]
-) -> None:
-    """Refuse a folder of another training, or of more methods than are named."""
-    words = {named.words for named in methods.values()}
-    for held in _held(place):
-        if (held["experiment"], held["seed"]) != (experiment, str(seed)):
-            raise CheckpointError(
-                f"{place.parent} is of another run: {held['experiment']}, seed "
-                f"{held['seed']}; got {experiment}, seed {seed}: name another folder"
-            )
-        if held["method"] not in words:
-            raise CheckpointError(
-                f"{place.parent} is of another run, which has "
-                f"{_text(held['method'])}, too: name that method as well, or another "
-                "folder"
-            )
 
 
 def _outcome(
@@ -192,7 +151,7 @@ def _checkpoints(folder: Path | None) -> Iterator[Path | None]:
     if folder is None:
         yield None
         return
-    with locked_folder(folder / "checkpoints", further=(METHOD,)) as place:
+    with locked_folder(folder / "checkpoints", further=OURS) as place:
         yield place
 
 
