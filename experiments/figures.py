@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from physgrad.plot.style import STYLES, Style
+from physgrad.plot.style import DASHED, DOTTED, STYLES, Style
 
 WIDTH, HEIGHT = 3.3, 2.7  # of a panel, in inches
 _KINDS = {
@@ -23,7 +24,6 @@ _KINDS = {
     "Adam": "adam",
     "GD": "gd",
     "physical-lm": "optimistix",
-    "physical, ": "pg-numeric",
     "physical": "pg",
     "half-inverse": "half-inverse",
     "gauss-newton": "gauss-newton",
@@ -35,9 +35,13 @@ _KINDS = {
 
 
 def style(method: str) -> Style:
-    """That of the kind of method that a name begins with."""
-    kind = next((_KINDS[one] for one in _KINDS if method.startswith(one)), "newton")
-    return STYLES[kind]
+    """That of the kind a name begins with; a variant has other dashes."""
+    begin = next((one for one in _KINDS if method.startswith(one)), None)
+    look = STYLES["newton" if begin is None else _KINDS[begin]]
+    if begin is None or method == begin or ", " not in method:
+        return look
+    dash = DASHED if ", half" in method else DOTTED
+    return dataclasses.replace(look, dash=dash, width=1.0, hollow=True)
 
 
 def panels(count: int, across: int = 3) -> tuple[Figure, list[Axes]]:

@@ -6,6 +6,7 @@ A study is a list of cases. What a case has found is kept in .cache/experiments 
 as it is known, so that a run that was cut off goes on where it was; a study begins anew
 where it or the library has changed. What is done, tables and figures go to
 docs/experiments/results, with date and machine; the tables of --quick to the screen.
+One of several runs at a time is best told its core: taskset -c 1 python ...
 """
 
 from __future__ import annotations

@@ -13,7 +13,11 @@ from trainings import Budget, Plan, Results
 PLAN = Plan(
     "cart-pole",
     {
-        "adam": ("adam", "adam:learning_rate=1e-3"),
+        "adam": (
+            "adam",
+            "adam:learning_rate=3e-3",
+            "adam:learning_rate=3e-4",
+        ),
         "sgd": ("sgd",),
         "gauss-newton": ("gauss-newton",),
         "half-inverse": ("half-inverse",),

@@ -17,7 +17,12 @@ OF_PSI, KIND = ", of psi", "validation_loss"
 PLAN = Plan(
     "quantum-dipole",
     {
-        "adam": ("adam", "adam:learning_rate=5e-4"),
+        "adam": (
+            "adam",
+            "adam:learning_rate=2e-2",
+            "adam:learning_rate=0.1",
+            "adam:learning_rate=0.2",
+        ),
         "sgd": ("sgd",),
         "gauss-newton": ("gauss-newton",),
         "half-inverse": ("half-inverse",),

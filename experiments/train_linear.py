@@ -2,7 +2,7 @@
 
 A network 4-20-20-20-24 with tanh pushes one of two oscillators so that both end as they
 began, 4,096 samples, as many of validation; float64. Adam, half-inverse and LM with 3
-seeds, Adam and the physical gradient at the best rate of a sweep with the first.
+seeds, Adam and the physical gradient at the best rate of a sweep.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from methods import verdict
 from trainings import OURS, Budget, Plan, Results
 
 KINDS = ("train_loss", "validation_loss")
+RATES = (":learning_rate=3e-3", ":learning_rate=3e-4")
 PLAN = Plan(
     "linear-oscillators",
     {
-        "adam": ("adam", "adam:learning_rate=3e-3", "adam:learning_rate=1e-2"),
+        "adam": tuple(f"adam{rate}" for rate in ("", *RATES)),
         "sgd": ("sgd",),
         "gauss-newton": ("gauss-newton",),
         "half-inverse": ("half-inverse",),
         "lm": ("lm",),
-        "physical": ("physical", "physical:learning_rate=3e-3"),
+        "physical": tuple(f"physical{rate}" for rate in ("", *RATES)),
         "physical, half in z": ("physical:metric=0.5",),
         "physical, in z": ("physical:metric=1",),
         "physical-lm": ("physical-lm",),

@@ -13,7 +13,11 @@ from trainings import OURS, Budget, Plan, Results
 PLAN = Plan(
     "nonlinear-oscillators",
     {
-        "adam": ("adam", "adam:learning_rate=1e-3"),
+        "adam": (
+            "adam",
+            "adam:learning_rate=3e-4",
+            "adam:learning_rate=3e-3",
+        ),
         "sgd": ("sgd",),
         "gauss-newton": ("gauss-newton",),
         "half-inverse": ("half-inverse",),

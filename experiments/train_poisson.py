@@ -12,16 +12,24 @@ from trainings import Budget, Plan, Results
 PLAN = Plan(
     "poisson",
     {
-        "adam": ("adam:learning_rate=1e-3", "adam", "adam:learning_rate=3e-3"),
+        "adam": ("adam", "adam:learning_rate=1e-3", "adam:learning_rate=1e-4"),
         "sgd": ("sgd",),
         "gauss-newton": ("gauss-newton",),
         "half-inverse": ("half-inverse",),
         "lm": ("lm",),
-        "physical": ("physical", "physical:learning_rate=1e-3"),
+        "physical": (
+            "physical:learning_rate=1e-3",
+            "physical",
+            "physical:learning_rate=3e-3",
+        ),
         "physical, half in z": ("physical:metric=0.5",),
         "physical, in z": ("physical:metric=1",),
         "physical-lm": ("physical-lm",),
-        "supervised": ("supervised", "supervised:learning_rate=1e-3"),
+        "supervised": (
+            "supervised:learning_rate=1e-3",
+            "supervised",
+            "supervised:learning_rate=3e-3",
+        ),
     },
     Budget(seconds=10.0),
 )

@@ -29,8 +29,8 @@ class Plan:
 
     experiment: str
     methods: Mapping[str, tuple[str, ...]]
-    """Label to a method of `physgrad train`, or to several, of which the best counts
-    and the first is expected to be it: other seeds have that one alone."""
+    """Label to a method of `physgrad train`, or to several, of which the best counts,
+    by the median of its seeds; the first is expected to be it."""
     budget: Budget
     """Of each method."""
     seeds: int = 1
@@ -52,7 +52,7 @@ class Plan:
             }
             for label, texts in self.methods.items()
             for seed in range(self._seeds(label, quick))
-            for text in (texts if seed == 0 and not quick else texts[:1])
+            for text in (texts[:1] if quick else texts)
         }
 
     def _seeds(self, label: str, quick: bool) -> int:
@@ -94,18 +94,29 @@ class Plan:
     def chosen(
         self, results: Results
     ) -> dict[str, tuple[str, list[Mapping[str, Any]]]]:
-        """Label to the best of its methods, by the first seed, and all it has found."""
+        """Label to the best of its methods and what that has found, seed by seed."""
         chosen = {}
-        for label, texts in self.methods.items():
-            ends = {
-                text: self._value(results[key])
-                for text in texts
-                if (key := _key(label, text, 0)) in results
-            }
+        for label in self.methods:
+            ends = self.medians(results, label)
             best = min(ends, key=ends.__getitem__)
-            keys = [_key(label, best, seed) for seed in range(self.seeds)]
-            chosen[label] = best, [results[key] for key in keys if key in results]
+            chosen[label] = best, self._found(results, label, best)
         return chosen
+
+    def medians(self, results: Results, label: str) -> dict[str, float]:
+        """What decides, of each method that a label has tried."""
+        found = {t: self._found(results, label, t) for t in self.methods[label]}
+        return {
+            text: float(np.median([self._value(one) for one in ones]))
+            for text, ones in found.items()
+            if ones
+        }
+
+    def _found(
+        self, results: Results, label: str, text: str
+    ) -> list[Mapping[str, Any]]:
+        """Seed by seed."""
+        keys = [_key(label, text, seed) for seed in range(self.seeds)]
+        return [results[key] for key in keys if key in results]
 
     def median(self, results: Results, label: str, kind: str) -> float:
         """Of the last values of a kind, over all seeds; infinite for NaN."""
@@ -198,7 +209,7 @@ class Plan:
         axes.set(
             xscale="log",
             yscale="log",
-            xlabel="seconds of training" if by_time else "batches",
+            xlabel="seconds of training" if by_time else "epochs",
         )
         axes.set_ylabel("error in x" if self.by_x else "loss, validation")
         legend(figure, [axes])

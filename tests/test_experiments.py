@@ -83,12 +83,13 @@ def test_a_study_that_was_cut_off_goes_on_where_it_was(tmp_path, monkeypatch, ca
 
 
 def test_each_core_has_one_study_at_a_time(monkeypatch):
-    busy, ended = set(), []
+    busy, ended, most = set(), [], []
 
     def process(name, options, core):
         assert core not in busy
         busy.add(core)
         time.sleep(0.01)
+        most.append(len(busy))
         busy.remove(core)
         ended.append(name)
         return name != "mesh"
@@ -97,6 +98,7 @@ def test_each_core_has_one_study_at_a_time(monkeypatch):
     monkeypatch.setattr(runner, "_cores", lambda: [3, 5])
     assert runner._processes(STUDIES, argparse.Namespace()) == ["mesh"]
     assert sorted(ended) == sorted(STUDIES)
+    assert max(most) == 2
 
 
 def test_the_best_of_several_starts_is_what_the_price_allows():

@@ -64,7 +64,7 @@ EXPERIMENTS = {
         ("adam", "half-inverse", "lm"),
         10.0,
         {
-            "adam": {"learning_rate": 0.03, "batch": 256},
+            "adam": {"learning_rate": 0.3, "batch": 256},
             "half-inverse": {"batch": 256},
             "gauss-newton": {"batch": 256},
             "lm": {"batch": 256},
@@ -94,7 +94,6 @@ EXPERIMENTS = {
         ("adam", "half-inverse", "lm"),
         60.0,
         {
-            "adam": {"learning_rate": 3e-4},
             "half-inverse": {"batch": 32},
             "gauss-newton": {"batch": 128},
             "lm": {"batch": 128},
@@ -150,7 +149,7 @@ EXPERIMENTS = {
         ("adam", "half-inverse", "lm"),
         60.0,
         {
-            "adam": {"learning_rate": 2e-3, "batch": 256},
+            "adam": {"learning_rate": 0.05, "batch": 256},
             "sgd": {"learning_rate": 0.1},
             "half-inverse": {"step_size": 0.5, "batch": 16, "truncation": 1e-5},
             "lm": {"batch": 16},
@@ -177,7 +176,7 @@ EXPERIMENTS = {
         ("adam", "physical", "half-inverse", "lm"),
         60.0,
         {
-            "adam": {"learning_rate": 3e-3, "batch": 8},
+            "adam": {"batch": 8},
             "sgd": {"learning_rate": 0.1, "batch": 8},
             "physical": {"learning_rate": 3e-3, "batch": 8},
             "half-inverse": {"batch": 8},
@@ -205,7 +204,7 @@ def parse_methods(texts: Sequence[str], experiment: str) -> dict[str, Named]:
     **Raises:** `ValueError`, one line that names what is wrong and what was expected.
 
     >>> parse_methods(["adam:batch=64"], "two-scale-toy")["adam"].settings
-    {'learning_rate': 0.03, 'batch': 64}
+    {'learning_rate': 0.3, 'batch': 64}
     """
     card = experiment_card(experiment)
     named: dict[str, Named] = {}

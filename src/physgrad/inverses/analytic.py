@@ -37,9 +37,9 @@ class AnalyticInverse(Inverse):
         too: the derivative of a NaN that is not taken is NaN.)
     - `accuracy`: of the simulator and the formula, as a part of the size of z, where it
         is worse than rounding: about the tolerance of a solver in one of them.
-    - `one_to_one`: True where no z has a second preimage, as of motion that is run
-        backwards: then x+ may be far from x, and is never taken for a jump to another
-        branch, which is not looked for.
+    - `one_to_one`: True where x+ is known to be on the branch of x: no z has a second
+        preimage, as of motion that is run backwards, or the function solves an affine
+        map. Then x+ may be far from x, and no other branch is looked for.
     - `implicit`: True for derivatives of a run by the implicit function theorem, from
         J, instead of those of the function: for one that calls back to NumPy or loops.
 
@@ -81,7 +81,7 @@ class AnalyticInverse(Inverse):
     one_to_one: bool = eqx.field(
         converter=flag("one_to_one"), static=True, default=False
     )
-    """Whether no z has a second preimage."""
+    """Whether x+ is known to be on the branch of x."""
 
     def __check_init__(self) -> None:
         takes_state(self.function)

@@ -38,7 +38,6 @@ def linear_oscillators(kept: int = 4096) -> Experiment:
     backward = jnp.linalg.pinv(jacobian)
 
     def inverse(forward: Callable) -> AnalyticInverse:
-        # the nearest pushes are on no other branch: none is to be looked for
         return AnalyticInverse(AffineBack(forward, backward), one_to_one=True)
 
     return _steered(
