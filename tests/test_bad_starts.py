@@ -168,7 +168,8 @@ TARGETS = {
     "NaN": (
         lambda: pg.SquaredLoss(np.array([1, NAN], "f")),
         ValueError,
-        "target must be finite, got nan at target[1]; leave data out with weight=0",
+        "target must be finite, got nan at target[1]; to leave data out put any number "
+        "there, and weight=0",
     ),
     "NaN in a leaf": (
         lambda: pg.SquaredLoss({"u": np.array([[1, INF]], "f")}),

@@ -143,7 +143,7 @@ def test_a_checkpoint_of_something_else_is_refused(what, folder, monkeypatch):
     OTHERS[what](monkeypatch)
     with (
         jax.enable_x64(what != "dtype"),
-        pytest.raises(CheckpointError, match=f"another run, which differs in {what} "),
+        pytest.raises(CheckpointError, match=f"of another run.* {what} "),
     ):
         train(folder, 5, seed=int(what == "seed"))
     assert {p: p.read_bytes() for p in place_of(folder).glob("state-*/*")} == before
